@@ -1,0 +1,62 @@
+"""How a lifecycle waits. Every lifecycle is written once, as `async def`, and waits only through a Waiter.
+
+`PollWaiter` blocks in poll(2), so that a one-shot command drives the same coroutine to its end without trio
+(`drive`). `aiorun.trio_waiter.TrioWaiter` is the other one, for the library.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Coroutine, Mapping
+    from typing import Any, Protocol, TypeVar
+
+    T = TypeVar("T")
+
+    class Waiter(Protocol):
+        """What a lifecycle may wait for."""
+
+        async def wait_any(self, fds: Mapping[int, int], timeout: float | None = None) -> dict[int, int]:
+            """Wait until one of `fds` ({fd: poll(2) events}) is ready; {fd: revents} of those that are.
+
+            Empty after `timeout` seconds (None: no limit). The revents may hold POLLHUP and POLLERR unasked.
+            """
+
+        async def sleep(self, seconds: float) -> None:
+            """Wait `seconds`."""
+
+        async def shield(self, work: Awaitable[T]) -> T:
+            """Await `work` to its end even if the caller is cancelled meanwhile. For undoing, so keep it short."""
+
+
+POLLIN, POLLOUT, POLLHUP, POLLERR = select.POLLIN, select.POLLOUT, select.POLLHUP, select.POLLERR
+
+
+class PollWaiter:
+    """Waits by blocking in poll(2). Its coroutines never suspend."""
+
+    async def wait_any(self, fds: Mapping[int, int], timeout: float | None = None) -> dict[int, int]:
+        poll = select.poll()
+        for fd, events in fds.items():
+            poll.register(fd, events)
+        return dict(poll.poll(None if timeout is None else max(0, timeout) * 1000))
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def shield(self, work: Awaitable[T]) -> T:
+        return await work
+
+
+def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that only ever waits through a PollWaiter to its end, and return its value."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    coroutine.close()
+    raise RuntimeError("the coroutine waited for something else than its PollWaiter")
