@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -226,8 +225,8 @@ def terminal(leaves_nothing: None) -> Iterator[Callable[..., PtyProcess]]:
     started: list[PtyProcess] = []
 
     def spawn(argv: list[str], *, size: tuple[int, int] = (24, 80), **options: Any) -> PtyProcess:
-        # ptyprocess sets the size after the fork, while the program may run already
-        child = PtyProcess.spawn(argv, dimensions=size, preexec_fn=lambda: termios.tcsetwinsize(0, size), **options)
+        # readline, which pytest imports, puts LINES and COLUMNS into C's environment behind os.environ's back
+        child = PtyProcess.spawn(argv, dimensions=size, **{"env": dict(os.environ), **options})
         started.append(child)
         return child
 
