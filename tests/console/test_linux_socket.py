@@ -5,20 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from aiorun.linux import socket
-
-
-@pytest.fixture(autouse=True)
-def no_fd_is_left() -> Iterator[None]:
-    before = os.listdir("/proc/self/fd")
-    yield
-    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_descriptor_arrives_close_on_exec_and_is_the_same_file(tmp_path: Path) -> None:
