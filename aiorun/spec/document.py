@@ -1,0 +1,106 @@
+"""config.json: read once, parsed, checked."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from aiorun.errors import AiorunError, InvalidSpec, reason
+from aiorun.spec.checks import members
+from aiorun.spec.shapes import DOCUMENT
+from aiorun.wire.json import loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from aiorun.spec.checks import Rule
+    from aiorun.spec.types import Process, Root, Spec
+
+CONFIG = "config.json"
+LARGEST = 16 * 2**20
+"""The most bytes that a config.json may have. What engines write has some ten thousand."""
+
+_OTHER_PLATFORMS = ("freebsd", "solaris", "vm", "windows", "zos")
+
+
+def parse(text: bytes | str) -> Spec:
+    """The checked document that `text` (str, or UTF-8 bytes) is the JSON of.
+
+    Raises InvalidSpec, with the JSON path of the first fault, or with none where the text isn't JSON.
+    """
+    try:
+        document = loads(text)
+    except ValueError as error:
+        message = str(error)
+        raise InvalidSpec("", f"{CONFIG} is not valid JSON: {message[:1].lower() + message[1:]}") from None
+    return check(document)
+
+
+def check(document: object) -> Spec:
+    """The same document, if it's one that the runtime specification 1.3 allows: its schema, and what its prose adds.
+
+    Raises InvalidSpec, with the JSON path of the first fault. Members that the specification doesn't have are left
+    unread. `process` and `root` may be missing, as the schema has it: `require_process`, `require_root`.
+    """
+    if not isinstance(document, dict):
+        raise InvalidSpec("", f"{CONFIG} must hold a JSON object")
+    table: Mapping[str, Rule] = DOCUMENT
+    if any(name in document for name in _OTHER_PLATFORMS):
+        from aiorun.spec.platforms import table_for
+
+        table = table_for(document)
+    members(document, (table, ("ociVersion",), None))
+    checked: Any = document
+    spec: Spec = checked
+    return spec
+
+
+def require_process(spec: Spec) -> Process:
+    """The process of a checked document, with something to run. Raises InvalidSpec, in runc's words."""
+    if "process" not in spec:
+        raise InvalidSpec("process", "process property must not be empty")
+    if not spec["process"].get("args"):
+        raise InvalidSpec("process.args", "args must not be empty")
+    return spec["process"]
+
+
+def require_root(spec: Spec) -> Root:
+    """The root of a checked document. Raises InvalidSpec, in runc's words."""
+    if "root" not in spec:
+        raise InvalidSpec("root", "root must be specified")
+    return spec["root"]
+
+
+def read(bundle: str) -> Spec:
+    """The checked config.json of the bundle, which is read once and never again: runtime.md, "Lifecycle".
+
+    Raises AiorunError where it can't be read (not there, no regular file, more than LARGEST bytes), else as `parse`.
+    """
+    path = os.path.join(bundle, CONFIG)
+    try:
+        # O_NONBLOCK: a fifo must not make us wait for a writer
+        config = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise AiorunError(f"JSON specification file {CONFIG} not found") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the bundle's name
+        raise AiorunError(f"open {path!a}: {reason(error) if isinstance(error, OSError) else error}") from None
+    try:
+        content = _content(config)
+    except OSError as error:
+        raise AiorunError(f"read {CONFIG}: {reason(error)}") from None
+    finally:
+        os.close(config)
+    return parse(content)
+
+
+def _content(config: int) -> bytes:
+    if not stat.S_ISREG(os.fstat(config).st_mode):
+        raise AiorunError(f"{CONFIG} is not a regular file")
+    content = bytearray()
+    while chunk := os.read(config, LARGEST + 1 - len(content)):
+        content += chunk
+    if len(content) > LARGEST:
+        raise AiorunError(f"{CONFIG} is larger than {LARGEST >> 20} MiB")
+    return bytes(content)
