@@ -148,8 +148,8 @@ class CommandLine:
         with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
             stdin.write(input.encode())
             stdin.seek(0)
-            streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr, **popen}
-            ended = subprocess.run(self.argv(*args), timeout=timeout, check=False, **streams)
+            options = {"stdin": stdin, "stdout": stdout, "stderr": stderr, "env": dict(os.environ), **popen}
+            ended = subprocess.run(self.argv(*args), timeout=timeout, check=False, **options)
             out, err = (_written(stream) for stream in (stdout, stderr))
         if check and ended.returncode:
             pytest.fail(f"{Path(self.command).name} {' '.join(map(str, args))} exited {ended.returncode}: {err or out}")
