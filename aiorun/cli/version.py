@@ -7,7 +7,8 @@ import sys
 
 from aiorun._version import COMMIT, VERSION
 
-SPEC_VERSION = "1.3.0"  # of the runtime specification
+# aiorun.spec.defaults.OCI_VERSION, to which a test holds it: an import of that room loads all the checks of config.json.
+SPEC_VERSION = "1.3.0"
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
