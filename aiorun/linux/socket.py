@@ -59,9 +59,25 @@ def receive(sock: _socket.socket, limit: int, max_fds: int = 16) -> tuple[bytes,
 
 def connect(path: str) -> _socket.socket:
     """A blocking stream socket connected to `path`. Raises OSError with `path`."""
+    return _connect(path, blocking=True)
+
+
+def refuses(path: str) -> bool:
+    """Whether a socket is at `path` that nobody listens at any more. Raises OSError where that can't be told."""
+    try:
+        _connect(path, blocking=False).close()
+    except ConnectionRefusedError:
+        return True
+    except BlockingIOError:
+        pass  # its queue is full: connect(2)
+    return False
+
+
+def _connect(path: str, *, blocking: bool) -> _socket.socket:
     with _Address(path) as address:
         sock = _stream()
         try:
+            sock.setblocking(blocking)
             sock.connect(address.of_socket())
         except OSError as error:
             sock.close()
@@ -156,3 +172,8 @@ class _Address:
             raise OSError(error.errno, os.strerror(error.errno or 0), os.fsdecode(self._path)) from None
         self._fds.append(fd)
         return fd
+
+
+def stream(fd: int) -> _socket.socket:
+    """The socket that `fd` is, which it owns from here on."""
+    return _socket.socket(fileno=fd)

@@ -1,0 +1,144 @@
+"""Spec → Plan: pure, so that the whole translation is tested without root. No system call is made here."""
+
+from __future__ import annotations
+
+from aiorun.errors import InvalidSpec
+from aiorun.plan.devices import compile_devices
+from aiorun.plan.host import Hierarchy, Request
+from aiorun.plan.mounts import (
+    absolute,
+    compile_mounts,
+    compile_protections,
+    final_propagation,
+    initial_propagation,
+    seal_mounts,
+)
+from aiorun.plan.namespaces import Namespaces, compile_names
+from aiorun.plan.process import compile_execution, compile_identity
+from aiorun.wire import ops
+from aiorun.wire.plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiorun.spec.types import Process, Spec
+
+__all__ = ["Hierarchy", "Plan", "Request", "compile_plan", "hook_state", "rootfs"]
+
+
+def compile_plan(spec: Spec, request: Request) -> Plan:
+    """The plan of a container's init, as far as the user's program. Raises InvalidSpec for what doesn't fit together."""
+    namespaces = Namespaces(spec)
+    return Plan(
+        clone_flags=namespaces.clone_flags,
+        join_pid="ns:pid" if "pid" in namespaces.joined else "",
+        opens=namespaces.opens,
+        preserve=request.preserve,
+        operations=(
+            *_surroundings(request, namespaces),
+            *_file_system(spec, request, namespaces),
+            *_inside(spec, request, namespaces),
+            *compile_execution(spec["process"], request.preserve),
+        ),
+    )
+
+
+def rootfs(spec: Spec, bundle: str) -> str:
+    """root.path as an absolute path."""
+    return absolute(spec.get("root", {"path": ""})["path"], bundle).rstrip("/") or "/"
+
+
+def _surroundings(request: Request, namespaces: Namespaces) -> Iterator[ops.Operation]:
+    yield from namespaces.join()
+    yield ops.NewSession()
+    if not request.no_new_keyring:
+        yield ops.JoinKeyring(f"_ses.{request.id}")
+
+
+def _file_system(spec: Spec, request: Request, namespaces: Namespaces) -> Iterator[ops.Operation]:
+    """Everything before the pivot: here the host's paths and procfs are still in reach."""
+    linux = spec.get("linux", {})
+    private = namespaces.private("mount")
+    if private:
+        yield ops.SetPropagation(initial_propagation(linux))
+    else:
+        _refuse_mounts(spec)
+    yield ops.OpenRoot(rootfs(spec, request.bundle), private)
+    if private:
+        yield from compile_mounts(spec, request)
+    yield from compile_devices(spec)
+    yield ops.MakeDirectory(spec["process"]["cwd"], "process.cwd")
+    if _has_hooks(spec, "prestart", "createRuntime"):
+        yield ops.AskForHooks()
+    yield from _hooks(spec, request, "createContainer")
+    if not private:
+        yield ops.ChangeRoot()
+    else:
+        yield ops.MoveRoot() if request.no_pivot else ops.PivotRoot()
+
+
+def _inside(spec: Spec, request: Request, namespaces: Namespaces) -> Iterator[ops.Operation]:
+    """Everything after the pivot, up to the program's start."""
+    linux, process = spec.get("linux", {}), spec["process"]
+    private = namespaces.private("mount")
+    if request.console:
+        yield _console(process, request, mount=private)
+    if private:
+        yield from seal_mounts(spec)
+        yield from final_propagation(linux)
+        if spec.get("root", {}).get("readonly"):
+            yield ops.SealMount("/", "root.readonly")
+    yield ops.SetUmask(process.get("user", {}).get("umask", 0o022))
+    yield from compile_names(spec, namespaces)
+    yield from compile_protections(linux)
+    yield from compile_identity(process)
+    yield ops.Report()
+    yield ops.AwaitStart("fifo")
+    yield from _hooks(spec, request, "startContainer")
+
+
+def _refuse_mounts(spec: Spec) -> None:
+    linux = spec.get("linux", {})
+    for at, value in (
+        ("mounts", spec.get("mounts")),
+        ("linux.maskedPaths", linux.get("maskedPaths")),
+        ("linux.readonlyPaths", linux.get("readonlyPaths")),
+        ("linux.rootfsPropagation", linux.get("rootfsPropagation")),
+        ("root.readonly", spec.get("root", {}).get("readonly")),
+    ):
+        if value:
+            raise InvalidSpec(at, "not possible without a private mount namespace")
+
+
+def _console(process: Process, request: Request, *, mount: bool) -> ops.MakeConsole:
+    size = process.get("consoleSize") or {"height": request.rows, "width": request.columns}
+    return ops.MakeConsole("console", size["height"], size["width"], process.get("user", {}).get("uid", 0), mount)
+
+
+def _has_hooks(spec: Spec, *kinds: str) -> bool:
+    hooks = spec.get("hooks") or {}
+    return any(hooks.get(kind) for kind in kinds)
+
+
+def _hooks(spec: Spec, request: Request, kind: str) -> Iterator[ops.Operation]:
+    status = "created" if kind == "startContainer" else "creating"
+    for index, hook in enumerate((spec.get("hooks") or {}).get(kind) or []):  # type: ignore[attr-defined]
+        env = hook.get("env")
+        yield ops.RunHook(
+            kind=kind,
+            index=index,
+            path=hook["path"],
+            args=tuple(hook.get("args") or (hook["path"],)),
+            env=request.environ if env is None else tuple(env),
+            timeout=hook.get("timeout") or 0,
+            state=hook_state(spec, request.id, request.bundle, status),
+        )
+
+
+def hook_state(spec: Spec, id: str, bundle: str, status: str) -> dict[str, object]:
+    """The state that a hook reads, without the pid, which depends on who looks. runtime.md, "State"."""
+    state: dict[str, object] = {"ociVersion": spec["ociVersion"], "id": id, "status": status, "bundle": bundle}
+    if spec.get("annotations"):
+        state["annotations"] = spec["annotations"]
+    return state

@@ -1,0 +1,49 @@
+"""Device nodes and links below the container's root."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from aiorun.init import root
+from aiorun.init.state import StepFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from aiorun.init.state import Init
+    from aiorun.wire import ops
+
+
+def make_device(init: Init, step: ops.MakeDevice) -> None:
+    parent, name = root.make_parent(init.root, step.target)
+    device = os.makedev(step.major, step.minor)
+    before = os.umask(0)  # so that the node is born with its mode, and no name is used twice
+    try:
+        os.mknod(name, step.mode, device, dir_fd=parent)
+        os.chown(name, step.uid, step.gid, dir_fd=parent, follow_symlinks=False)
+    except FileExistsError:
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if stat.S_IFMT(found.st_mode) != stat.S_IFMT(step.mode) or found.st_rdev != device:
+            raise StepFailed(f"{step.describe()}: a different file is there already") from None
+    finally:
+        os.umask(before)
+        os.close(parent)
+
+
+def make_symlink(init: Init, step: ops.MakeSymlink) -> None:
+    parent, name = root.make_parent(init.root, step.target)
+    try:
+        if step.replace:
+            _remove(name, parent)
+        os.symlink(step.text, name, dir_fd=parent)
+    except FileExistsError:
+        pass  # the image's own: as runc
+    finally:
+        os.close(parent)
+
+
+def _remove(name: str, parent: int) -> None:
+    try:
+        os.unlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        pass

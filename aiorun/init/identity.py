@@ -1,0 +1,139 @@
+"""Who the process is: namespaces, names, ids, capabilities, limits, working directory."""
+
+from __future__ import annotations
+
+import os
+
+from aiorun.init import root
+from aiorun.init.state import StepFailed
+from aiorun.linux import interface, process
+from aiorun.linux.file import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from aiorun.init.state import Init
+    from aiorun.wire import ops
+
+_EINVAL, _EPERM, _ENOSYS, _EROFS = 22, 1, 38, 30
+_LAST_CAPABILITY = 63
+
+
+def join_namespace(init: Init, step: ops.JoinNamespace) -> None:
+    fd = init.files.pop(step.fd)
+    process.setns(fd, step.flag)
+    os.close(fd)
+
+
+def unshare_cgroup(init: Init, step: ops.UnshareCgroup) -> None:
+    process.unshare(process.CLONE_NEWCGROUP)
+
+
+def new_session(init: Init, step: ops.NewSession) -> None:
+    os.setsid()
+
+
+def join_keyring(init: Init, step: ops.JoinKeyring) -> None:
+    try:
+        process.join_session_keyring(step.name)
+    except OSError as error:
+        if error.errno != _ENOSYS:  # a kernel without keyrings has no caller's keyring to protect either
+            raise
+
+
+def loopback_up(init: Init, step: ops.LoopbackUp) -> None:
+    interface.set_up("lo")
+
+
+def set_hostname(init: Init, step: ops.SetHostname) -> None:
+    process.set_hostname(step.name)
+
+
+def set_domainname(init: Init, step: ops.SetDomainname) -> None:
+    process.set_domainname(step.name)
+
+
+def write_sysctl(init: Init, step: ops.WriteSysctl) -> None:
+    how = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
+    fd = openat2(init.procfs, f"sys/{step.path}", os.O_WRONLY, resolve=how)
+    try:
+        os.write(fd, step.value.encode())
+    finally:
+        os.close(fd)
+
+
+def set_no_new_privileges(init: Init, step: ops.SetNoNewPrivileges) -> None:
+    process.set_no_new_privileges()
+
+
+def set_umask(init: Init, step: ops.SetUmask) -> None:
+    os.umask(step.mask)
+
+
+def drop_bounding(init: Init, step: ops.DropBounding) -> None:
+    for capability in range(_LAST_CAPABILITY + 1):
+        if not step.keep >> capability & 1:
+            try:
+                process.drop_from_bounding_set(capability)
+            except OSError as error:
+                if error.errno == _EINVAL:
+                    return  # the kernel's last one was before this
+                raise
+
+
+def change_directory(init: Init, step: ops.ChangeDirectory) -> None:
+    try:
+        fd = root.resolve(init.root, step.target)
+        try:
+            os.fchdir(fd)
+        finally:
+            os.close(fd)
+    except PermissionError:
+        init.directory_pending = step.target  # an NFS with root_squash, a FUSE of the user's
+
+
+def verify_directory(init: Init, step: ops.VerifyDirectory) -> None:
+    if init.directory_pending:
+        fd = root.resolve(init.root, init.directory_pending)
+        os.fchdir(fd)
+        os.close(fd)
+    if not os.getcwd().startswith("/"):  # getcwd(3): "(unreachable)" before a directory outside our root
+        raise StepFailed("current working directory is outside of container mount namespace root -- possible container breakout detected")
+
+
+def set_ids(init: Init, step: ops.SetIds) -> None:
+    process.keep_capabilities(True)
+    _give_stdio_to(step.uid)
+    process.set_groups(step.groups)
+    process.set_gid(step.gid)
+    process.set_uid(step.uid)
+
+
+def _give_stdio_to(uid: int) -> None:
+    """Let the user open /dev/stdout and its kind, which are its 0, 1, 2 again. As runc, /dev/null isn't touched."""
+    for fd in (0, 1, 2):
+        try:
+            found = os.fstat(fd)
+            if found.st_uid == uid or found.st_rdev == os.makedev(1, 3):
+                continue
+            os.fchown(fd, uid, -1)
+        except OSError as error:
+            if error.errno not in (_EINVAL, _EPERM, _EROFS, 9):  # not ours to give, or not there
+                raise
+
+
+def set_capabilities(init: Init, step: ops.SetCapabilities) -> None:
+    process.keep_capabilities(False)
+    permitted = process.get_permitted_set()
+    if step.permitted & ~permitted:
+        missing = (step.permitted & ~permitted).bit_length() - 1
+        raise StepFailed(f"{step.describe()}: capability {missing} is not ours to give", _EPERM)
+    process.set_capability_sets(effective=step.effective, permitted=step.permitted, inheritable=step.inheritable)
+    process.clear_ambient_set()
+    grantable = step.ambient & step.inheritable & step.permitted  # the kernel refuses the others: capabilities(7)
+    for capability in range(_LAST_CAPABILITY + 1):
+        if grantable >> capability & 1:
+            process.raise_ambient(capability)
+
+
+def set_rlimit(init: Init, step: ops.SetRlimit) -> None:
+    process.set_rlimit(step.resource, step.soft, step.hard)

@@ -1,0 +1,109 @@
+"""The interpreter of a plan: one function for each operation, in order, and one way to fail.
+
+It knows no OCI. It is the only code of ours that runs with an attacker's file system around it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from aiorun.init import console, devices, hooks, identity, mounts, program, seal
+from aiorun.init.state import Init, StepFailed
+from aiorun.linux import process
+from aiorun.wire import ops
+from aiorun.wire.protocol import Failed, encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+    from _socket import socket as Socket
+
+    from aiorun.wire.plan import Plan
+
+EXECUTE: dict[type[ops.Operation], Callable[[Init, Any], None]] = {
+    ops.JoinNamespace: identity.join_namespace,
+    ops.UnshareCgroup: identity.unshare_cgroup,
+    ops.NewSession: identity.new_session,
+    ops.JoinKeyring: identity.join_keyring,
+    ops.LoopbackUp: identity.loopback_up,
+    ops.SetHostname: identity.set_hostname,
+    ops.SetDomainname: identity.set_domainname,
+    ops.WriteSysctl: identity.write_sysctl,
+    ops.SetPropagation: mounts.set_propagation,
+    ops.OpenRoot: mounts.open_root,
+    ops.Mount: mounts.mount,
+    ops.Bind: mounts.bind,
+    ops.Remount: mounts.remount,
+    ops.MakeDirectory: mounts.make_directory,
+    ops.MakeSymlink: devices.make_symlink,
+    ops.MakeDevice: devices.make_device,
+    ops.PivotRoot: mounts.pivot_root,
+    ops.MoveRoot: mounts.move_root,
+    ops.ChangeRoot: mounts.change_root,
+    ops.SealMount: mounts.seal_mount,
+    ops.MakeReadonly: mounts.make_readonly,
+    ops.Mask: mounts.mask,
+    ops.MakeConsole: console.make_console,
+    ops.AskForHooks: hooks.ask_for_hooks,
+    ops.RunHook: hooks.run_hook,
+    ops.SetNoNewPrivileges: identity.set_no_new_privileges,
+    ops.SetUmask: identity.set_umask,
+    ops.DropBounding: identity.drop_bounding,
+    ops.ChangeDirectory: identity.change_directory,
+    ops.VerifyDirectory: identity.verify_directory,
+    ops.SetIds: identity.set_ids,
+    ops.SetCapabilities: identity.set_capabilities,
+    ops.SetRlimit: identity.set_rlimit,
+    ops.SetHome: program.set_home,
+    ops.FindProgram: program.find_program,
+    ops.Report: program.report,
+    ops.AwaitStart: program.await_start,
+    ops.Execute: program.execute,
+}
+
+_HUP, _INT, _QUIT, _TERM = 1, 2, 3, 15
+
+
+def run(plan: Plan, files: dict[str, int], channel: Socket) -> NoReturn:
+    """Execute `plan`, here, in the process that the clone made. Ends in the user's program or in exit 1; never returns.
+
+    `files` are the caller's fds by name, `channel` the conversation with the parent (aiorun.wire.protocol).
+    """
+    try:
+        process.set_dumpable(False)  # first of all: CVE-2016-9962
+        process.exit_on((_HUP, _INT, _QUIT, _TERM))
+        seal.shut()
+        init = Init(files, channel)
+        seal.keep_only(init, channel.fileno(), plan.preserve)
+        os.umask(0o022)
+        init.await_proceed()
+        for step in plan.operations:
+            _execute(init, step)
+    except BaseException:  # noqa: BLE001, S110 - a traceback would read files of the container's by our paths
+        pass
+    finally:
+        os._exit(1)
+
+
+def _execute(init: Init, step: ops.Operation) -> None:
+    try:
+        EXECUTE[type(step)](init, step)
+    except StepFailed as failure:
+        _fail(init, Failed(failure.text, failure.errno))
+    except OSError as error:
+        _fail(init, Failed(step.describe(), error.errno or 0))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it's one sentence
+        _fail(init, Failed(f"{step.describe()}: {type(error).__name__}: {error}", 0))
+
+
+def _fail(init: Init, failure: Failed) -> NoReturn:
+    """Say why, to the parent or after it to whoever started us, and end."""
+    try:
+        if init.has_parent:
+            init.say(failure)
+        elif init.fifo >= 0:
+            os.write(init.fifo, encode(failure))
+    finally:
+        os._exit(1)

@@ -1,0 +1,279 @@
+"""The file system of a container: its root, the mounts on it, and the step into it."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from aiorun.init import root
+from aiorun.init.state import StepFailed
+from aiorun.linux import mount as linux
+from aiorun.linux.file import PROC_SUPER_MAGIC, filesystem_type
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from aiorun.init.state import Init
+    from aiorun.wire import ops
+
+_EINVAL, _ENOSYS, _ELOOP, _ENOTDIR, _ENODEV = 22, 38, 40, 20, 19
+
+# What may be covered inside /proc, by lxcfs and its kind; anything else there is an attack on labels and masks (CVE-2019-16884).
+_COVERABLE = frozenset(
+    f"/proc/{name}"
+    for name in (
+        "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
+        "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled",
+    )
+)  # fmt: skip
+
+
+def set_propagation(init: Init, step: ops.SetPropagation) -> None:
+    linux.mount(None, "/", None, step.flags)
+
+
+def open_root(init: Init, step: ops.OpenRoot) -> None:
+    if not step.bind:
+        init.root = os.open(step.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return
+    _make_parent_private(step.source)
+    tree = linux.open_tree(linux.AT_FDCWD, step.source, clone=True, recursive=True)
+    linux.move_mount_to(tree, step.source)
+    init.root = tree
+
+
+def _make_parent_private(path: str) -> None:
+    """The mount that `path` lies on must not be shared, or the root's mounts would show outside, and pivot_root refuses."""
+    points = [point for point, _kind, shared in _mounts() if shared and (path + "/").startswith(point.rstrip("/") + "/")]
+    if points:
+        linux.mount(None, max(points, key=len), None, linux.MS_PRIVATE)
+
+
+def _mounts() -> list[tuple[str, str, bool]]:
+    """(mount point, type, whether it is shared) of each mount: /proc/self/mountinfo, proc(5)."""
+    fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        lines = file.read().decode("utf-8", "surrogateescape").splitlines()
+    found = []
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        words = before.split(" ")
+        point = words[4]
+        for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+            point = point.replace(code, character)
+        found.append((point, after.split(" ")[0], any(word.startswith("shared:") for word in words[6:])))
+    return found
+
+
+def mount(init: Init, step: ops.Mount) -> None:
+    target = _target(init, step, directory=True)
+    try:
+        tree = _new_filesystem(step, target)
+        linux.move_mount(tree, target)
+    except OSError as error:
+        # fsconfig takes no value of 256 bytes (an overlay's layers); before 5.2 there's none of it.
+        if error.errno not in (_EINVAL, _ENOSYS) or not _is_too_much_for_fsconfig(step, error):
+            raise
+        tree = _mount_the_old_way(init, step, target)
+    finally:
+        os.close(target)
+    _finish(tree, step, flags_done=True)
+
+
+def _target(init: Init, step: ops.Mount | ops.Bind, *, directory: bool) -> int:
+    """The O_PATH fd to mount on, checked: nothing hides a part of a procfs but what is known to be harmless."""
+    try:
+        target = root.make(init.root, step.target, directory=directory, no_symlinks=step.no_symlinks)
+    except OSError as error:
+        if step.no_symlinks and error.errno in (_ELOOP, _ENOTDIR):
+            raise StepFailed(f'{step.describe()}: filesystem "{step.source}" must be mounted on ordinary directory') from None
+        raise
+    if step.no_symlinks and not stat.S_ISDIR(os.fstat(target).st_mode):
+        raise StepFailed(f'{step.describe()}: filesystem "{step.source}" must be mounted on ordinary directory')
+    if filesystem_type(target) == PROC_SUPER_MAGIC and step.target.rstrip("/") not in ("/proc", *_COVERABLE):
+        raise StepFailed(f'{step.describe()}: "{step.target}" cannot be mounted because it is inside /proc')
+    return target
+
+
+def _new_filesystem(step: ops.Mount, target: int) -> int:
+    context = linux.fsopen(step.kind)
+    try:
+        if step.source:
+            linux.fsconfig(context, "source", step.source)
+        if step.kind == "tmpfs":  # it takes the mode of the directory that it covers, unless the options have one
+            linux.fsconfig(context, "mode", f"{stat.S_IMODE(os.fstat(target).st_mode):o}")
+        for key, value in step.parameters:
+            linux.fsconfig(context, key, value)
+        return linux.fsmount(context, attributes=step.set)
+    finally:
+        os.close(context)
+
+
+def _is_too_much_for_fsconfig(step: ops.Mount, error: OSError) -> bool:
+    return error.errno == _ENOSYS or any(value is not None and len(value) > 255 for _, value in step.parameters)
+
+
+_SUPERBLOCK_FLAGS = {"ro": 1, "sync": 16, "mand": 64, "dirsync": 128, "lazytime": 1 << 25}  # mount(2) MS_*
+
+
+def _mount_the_old_way(init: Init, step: ops.Mount, target: int) -> int:
+    """mount(2) on the fd that was checked, through the host's own /proc, which is still ours to see."""
+    flags = step.set & 0xF  # ro, nosuid, nodev and noexec have the same bits in both interfaces
+    words = []
+    for key, value in step.parameters:
+        if value is None and key in _SUPERBLOCK_FLAGS:
+            flags |= _SUPERBLOCK_FLAGS[key]
+        else:
+            words.append(key if value is None else f"{key}={value}")
+    linux.mount(step.source, f"/proc/self/fd/{target}", step.kind, flags, ",".join(words))
+    return root.resolve(init.root, step.target)  # the fd that was mounted on still shows what is below
+
+
+def bind(init: Init, step: ops.Bind) -> None:
+    tree = linux.open_tree(linux.AT_FDCWD, step.source, clone=True, recursive=step.recursive)
+    if step.target.rstrip("/") == "/proc" and filesystem_type(tree) != PROC_SUPER_MAGIC:
+        raise StepFailed(f'{step.describe()}: "/proc" cannot be covered by something that is not proc')
+    target = _target(init, step, directory=stat.S_ISDIR(os.fstat(tree).st_mode))
+    try:
+        linux.move_mount(tree, target)
+    finally:
+        os.close(target)
+    _finish(tree, step, flags_done=False)
+
+
+def _finish(tree: int, step: ops.Mount | ops.Bind, *, flags_done: bool) -> None:
+    """Attributes and propagation of a mount that is in place; the fd is done with."""
+    try:
+        if not flags_done and step.set | step.clear:
+            set_attributes(tree, set=step.set, clear=step.clear)
+        if step.set_all | step.clear_all:
+            linux.mount_setattr(tree, set=step.set_all, clear=step.clear_all, recursive=True)
+        for flags in step.propagation:
+            linux.mount_setattr(tree, propagation=flags & ~linux.MS_REC, recursive=bool(flags & linux.MS_REC))
+    finally:
+        os.close(tree)
+
+
+def set_attributes(tree: int, *, set: int, clear: int = 0) -> None:
+    """mount_setattr, or before Linux 5.12 a bind remount, which takes all flags anew."""
+    try:
+        linux.mount_setattr(tree, set=set, clear=clear)
+    except OSError as error:
+        if error.errno != _ENOSYS:
+            raise
+        kept = os.fstatvfs(tree).f_flag & 0xF & ~clear
+        linux.mount(None, f"/proc/self/fd/{tree}", None, linux.MS_REMOUNT | linux.MS_BIND | kept | set & 0xF)
+
+
+def remount(init: Init, step: ops.Remount) -> None:
+    target = root.resolve(init.root, step.target)
+    try:
+        linux.mount(None, f"/proc/self/fd/{target}", None, step.flags | linux.MS_REMOUNT, step.parameters)
+        for flags in step.propagation:
+            linux.mount(None, f"/proc/self/fd/{target}", None, flags)
+    finally:
+        os.close(target)
+
+
+def make_directory(init: Init, step: ops.MakeDirectory) -> None:
+    os.close(root.make(init.root, step.target, directory=True))
+
+
+# --- the step into the root
+
+
+def pivot_root(init: Init, step: ops.PivotRoot) -> None:
+    old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.fchdir(init.root)
+    linux.pivot_root(".", ".")  # pivot_root(2), NOTES: the old root then lies on the new one, and "." reaches it
+    os.fchdir(old)
+    linux.mount(None, ".", None, linux.MS_SLAVE | linux.MS_REC)  # the unmounting must not reach the host
+    linux.umount(".")
+    os.close(old)
+    os.chdir("/")
+
+
+def move_root(init: Init, step: ops.MoveRoot) -> None:
+    os.fchdir(init.root)
+    here = os.getcwd()
+    for point, kind, _shared in reversed(_mounts()):
+        if kind in ("proc", "sysfs") and not (point + "/").startswith(here + "/"):
+            _hide(point)  # after MS_MOVE a full procfs of the host would still be there for who climbs out
+    linux.mount(here, "/", None, linux.MS_MOVE)
+    os.chroot(".")
+    os.chdir("/")
+
+
+def _hide(point: str) -> None:
+    try:
+        linux.mount(None, point, None, linux.MS_PRIVATE)
+        linux.umount(point)
+    except OSError as error:
+        if error.errno not in (_EINVAL, 1):  # a locked mount can't be unmounted: cover it
+            raise
+        linux.mount("tmpfs", point, "tmpfs", 0)
+
+
+def change_root(init: Init, step: ops.ChangeRoot) -> None:
+    os.fchdir(init.root)
+    os.chroot(".")
+    os.chdir("/")
+
+
+def seal_mount(init: Init, step: ops.SealMount) -> None:
+    target = root.resolve(init.root, step.target)
+    try:
+        set_attributes(target, set=linux.MOUNT_ATTR_RDONLY)
+    finally:
+        os.close(target)
+
+
+# --- what is hidden and what is protected
+
+
+def make_readonly(init: Init, step: ops.MakeReadonly) -> None:
+    try:
+        target = root.resolve(init.root, step.target)
+    except FileNotFoundError:
+        return
+    try:
+        tree = linux.open_tree(target, "", clone=True, recursive=True)
+        linux.move_mount(tree, target)
+        set_attributes(tree, set=linux.MOUNT_ATTR_RDONLY)
+        os.close(tree)
+    finally:
+        os.close(target)
+
+
+def mask(init: Init, step: ops.Mask) -> None:
+    try:
+        target = root.resolve(init.root, step.target)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        cover = _empty_directory() if stat.S_ISDIR(os.fstat(target).st_mode) else _dev_null(init)
+        linux.move_mount(cover, target)
+        os.close(cover)
+    finally:
+        os.close(target)
+
+
+def _empty_directory() -> int:
+    context = linux.fsopen("tmpfs")
+    try:
+        for key, value in (("source", "tmpfs"), ("nr_blocks", "1"), ("nr_inodes", "1"), ("ro", None)):
+            linux.fsconfig(context, key, value)
+        return linux.fsmount(context, attributes=linux.MOUNT_ATTR_RDONLY)
+    finally:
+        os.close(context)
+
+
+def _dev_null(init: Init) -> int:
+    """A copy of the mount of the container's /dev/null, if it is the real one (CVE-2025-31133)."""
+    null = root.resolve(init.root, "/dev/null", no_symlinks=True)
+    try:
+        found = os.fstat(null)
+        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):
+            raise StepFailed("mask paths: the container's /dev/null is not the null device")
+        return linux.open_tree(null, "", clone=True)
+    finally:
+        os.close(null)

@@ -1,0 +1,64 @@
+"""What an init knows while it works through its plan."""
+
+from __future__ import annotations
+
+import os
+
+from aiorun.linux import socket
+from aiorun.wire.protocol import LIMIT, Conversation, Proceed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket as Socket
+
+    from aiorun.wire.protocol import Message
+
+
+class StepFailed(Exception):
+    """An operation that failed with a sentence of its own, where describe() and an errno don't say it."""
+
+    def __init__(self, text: str, errno: int = 0) -> None:
+        super().__init__(text)
+        self.text, self.errno = text, errno
+
+
+class Init:
+    """One init: its files by name, its root, its conversation with the parent."""
+
+    def __init__(self, files: dict[str, int], channel: Socket) -> None:
+        self.files = files
+        self.root = -1  # the mount of the root file system, once OpenRoot has been
+        self.program = ""  # what FindProgram found
+        self.extra_env: tuple[str, ...] = ()  # what SetHome found
+        self.directory_pending = ""  # a cwd that root may not enter, tried again as the user
+        self.fifo = -1  # open from the moment that somebody starts us
+        self._channel: Socket | None = channel
+        self._conversation = Conversation(init=True)
+
+    @property
+    def procfs(self) -> int:
+        """The host's procfs, which the parent has checked: nothing of the container's can be mounted over it."""
+        return self.files["proc"]
+
+    def say(self, message: Message) -> None:
+        assert self._channel is not None
+        socket.send(self._channel, self._conversation.sent(message))
+
+    def await_proceed(self) -> None:
+        """Wait for the parent. If it's gone, so are we: nobody else knows of us."""
+        assert self._channel is not None
+        packet, fds = socket.receive(self._channel, LIMIT)
+        for fd in fds:
+            os.close(fd)
+        if not packet or not isinstance(self._conversation.received(packet), Proceed):
+            os._exit(1)
+
+    def leave_parent(self) -> None:
+        """The last word is said: what follows is between us and whoever opens the fifo."""
+        assert self._channel is not None
+        self._channel.close()
+        self._channel = None
+
+    @property
+    def has_parent(self) -> bool:
+        return self._channel is not None

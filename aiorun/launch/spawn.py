@@ -1,0 +1,76 @@
+"""Spawning an init out of this process: what a one-shot command does."""
+
+from __future__ import annotations
+
+import os
+
+from aiorun.init.main import run
+from aiorun.linux import process, socket
+from aiorun.wire.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Protocol
+
+    from _socket import socket as Socket
+
+    from aiorun.wire.plan import Plan
+
+    class Spawner(Protocol):
+        """Makes inits: in this process, or through the launcher. Lifecycles don't know which."""
+
+        async def spawn(self, plan: Plan, files: Mapping[str, int]) -> Spawned:
+            """Clone an init for `plan`, with copies of `files` under their names. The caller keeps its own fds.
+
+            The init waits for its first Proceed. Raises OSError (clone), LauncherDied.
+            """
+
+
+class Spawned(Record):
+    """An init that waits for its first Proceed. Whoever has this owns the pidfd and the channel."""
+
+    pid: int
+    pidfd: int
+    channel: Socket
+
+
+class HereSpawner:
+    """Clones the init out of the calling process, which must have one thread and be sealed (aiorun.launch.sealed)."""
+
+    async def spawn(self, plan: Plan, files: Mapping[str, int]) -> Spawned:
+        return clone_init(plan, dict(files))
+
+
+def clone_init(plan: Plan, files: dict[str, int], *, flags: int = 0) -> Spawned:
+    """Clone an init here. With CLONE_PARENT in `flags` it becomes our parent's child. Raises OSError."""
+    ours, theirs = socket.pair()
+    try:
+        pid, pidfd = _clone_into(plan, files, flags)
+        if pid == 0:
+            files.pop(plan.join_pid, None)
+            run(plan, files, theirs)
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return Spawned(pid, pidfd, ours)
+
+
+def _clone_into(plan: Plan, files: dict[str, int], flags: int) -> tuple[int, int]:
+    """clone, where a pid namespace is joined with a setns around it: that only ever moves the children. setns(2)."""
+    if not plan.join_pid:
+        return process.clone(plan.clone_flags | flags)
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        process.setns(files[plan.join_pid], process.CLONE_NEWPID)
+        try:
+            pid, pidfd = process.clone(plan.clone_flags | flags)
+        finally:
+            pass
+        if pid:
+            process.setns(own, process.CLONE_NEWPID)
+        return pid, pidfd
+    finally:
+        os.close(own)

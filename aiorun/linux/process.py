@@ -1,0 +1,224 @@
+"""Processes: clone, namespaces, pidfds, identity, capabilities, signals' dispositions, limits."""
+
+from __future__ import annotations
+
+import os
+
+from aiorun.linux._call import Buffer, call, encode, libc_function
+from aiorun.linux.numbers import MACHINE, NUMBER, PIDFD_OPEN, PIDFD_SEND_SIGNAL
+
+# clone(2), setns(2)
+CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x80, 0x20000, 0x2000000, 0x4000000
+CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x10000000, 0x20000000, 0x40000000
+CLONE_PIDFD, CLONE_PARENT = 0x1000, 0x8000
+_SIGCHLD = 17
+
+# prctl(2)
+_PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 4, 8, 24, 38, 47
+_PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
+_PR_SET_CHILD_SUBREAPER = 36
+
+_P_PIDFD, _WEXITED = 3, 4
+_KEYCTL_JOIN_SESSION_KEYRING, _KEYCTL_SETPERM, _KEYCTL_DESCRIBE = 1, 5, 6
+
+
+def clone(flags: int) -> tuple[int, int]:
+    """fork with namespace flags and a pidfd: (pid, pidfd) in the parent, (0, -1) in the child. clone(2), CLONE_PIDFD 5.2.
+
+    To be called with one thread alone. With CLONE_PARENT the child is the caller's parent's.
+    """
+    pidfd = Buffer(b"\xff\xff\xff\xff")
+    # x86-64 and aarch64 differ in the order of the last two arguments, which are 0 here: (flags, stack, parent_tid, …)
+    pid = call(NUMBER["clone"], flags | CLONE_PIDFD | _SIGCHLD, 0, pidfd, 0, 0)
+    if pid == 0:
+        return 0, -1
+    return pid, pidfd.integer()
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    call(NUMBER["unshare"], flags)
+
+
+def setns(fd: int, kind: int) -> None:
+    """Join the namespace behind `fd`, which must be of `kind` (CLONE_NEW*). setns(2)."""
+    call(NUMBER["setns"], fd, kind)
+
+
+def pidfd_open(pid: int) -> int:
+    """pidfd_open(2), Linux 5.3. Raises ProcessLookupError when there's no such process."""
+    return call(PIDFD_OPEN, pid, 0)
+
+
+def pidfd_send_signal(pidfd: int, signal: int) -> None:
+    """pidfd_send_signal(2), Linux 5.1."""
+    call(PIDFD_SEND_SIGNAL, pidfd, signal, 0, 0)
+
+
+def reap(pidfd: int) -> tuple[int, int]:
+    """Wait for the child behind `pidfd`, which has ended: (si_code, si_status). waitid(2), P_PIDFD 5.4.
+
+    si_code is CLD_EXITED (1), CLD_KILLED (2) or CLD_DUMPED (3). Raises ChildProcessError if it isn't a child.
+    """
+    info = Buffer(128)
+    call(NUMBER["waitid"], _P_PIDFD, pidfd, info, _WEXITED, 0)
+    return info.integer(8), info.integer(24)
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """PR_SET_DUMPABLE: without it nobody but root may trace us or look into our /proc. CVE-2016-9962."""
+    call(NUMBER["prctl"], _PR_SET_DUMPABLE, int(dumpable), 0, 0, 0)
+
+
+def set_child_subreaper(on: bool) -> None:
+    """PR_SET_CHILD_SUBREAPER: orphaned descendants become our children."""
+    call(NUMBER["prctl"], _PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
+
+
+def keep_capabilities(keep: bool) -> None:
+    """PR_SET_KEEPCAPS: the permitted set survives setuid."""
+    call(NUMBER["prctl"], _PR_SET_KEEPCAPS, int(keep), 0, 0, 0)
+
+
+def set_no_new_privileges() -> None:
+    """PR_SET_NO_NEW_PRIVS."""
+    call(NUMBER["prctl"], _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def drop_from_bounding_set(capability: int) -> None:
+    """PR_CAPBSET_DROP. EINVAL: the kernel doesn't know the capability."""
+    call(NUMBER["prctl"], _PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def clear_ambient_set() -> None:
+    """PR_CAP_AMBIENT_CLEAR_ALL."""
+    call(NUMBER["prctl"], _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+
+
+def raise_ambient(capability: int) -> None:
+    """PR_CAP_AMBIENT_RAISE; it must be permitted and inheritable."""
+    call(NUMBER["prctl"], _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+
+
+def _capability_header() -> Buffer:
+    return Buffer((0x20080522).to_bytes(4, "little") + bytes(4))  # _LINUX_CAPABILITY_VERSION_3, ourselves
+
+
+def get_permitted_set() -> int:
+    """The permitted capabilities as a bit mask. capget(2)."""
+    content = Buffer(24)
+    call(NUMBER["capget"], _capability_header(), content)
+    return content.integer(4) & 0xFFFFFFFF | (content.integer(16) & 0xFFFFFFFF) << 32
+
+
+def set_capability_sets(*, effective: int, permitted: int, inheritable: int) -> None:
+    """The three sets as bit masks. capset(2)."""
+    words = [mask >> shift & 0xFFFFFFFF for shift in (0, 32) for mask in (effective, permitted, inheritable)]
+    content = Buffer(b"".join(word.to_bytes(4, "little") for word in words))
+    call(NUMBER["capset"], _capability_header(), content)
+
+
+def set_groups(groups: tuple[int, ...]) -> None:
+    """The supplementary groups. setgroups(2)."""
+    content = b"".join(group.to_bytes(4, "little") for group in groups)
+    call(NUMBER["setgroups"], len(groups), Buffer(content) if content else 0)
+
+
+def set_gid(gid: int) -> None:
+    """Real, effective and saved group id. setresgid(2)."""
+    call(NUMBER["setresgid"], gid, gid, gid)
+
+
+def set_uid(uid: int) -> None:
+    """Real, effective and saved user id. setresuid(2)."""
+    call(NUMBER["setresuid"], uid, uid, uid)
+
+
+def set_hostname(name: str) -> None:
+    """sethostname(2)."""
+    encoded = encode(name)
+    call(NUMBER["sethostname"], encoded, len(encoded), path=name)
+
+
+def set_domainname(name: str) -> None:
+    """setdomainname(2)."""
+    encoded = encode(name)
+    call(NUMBER["setdomainname"], encoded, len(encoded), path=name)
+
+
+def set_rlimit(resource: int, soft: int, hard: int, *, pid: int = 0) -> None:
+    """Both values of a limit, of another process too; 2**64-1 is no limit. prlimit(2)."""
+    limits = Buffer(soft.to_bytes(8, "little") + hard.to_bytes(8, "little"))
+    call(NUMBER["prlimit64"], pid, resource, limits, 0)
+
+
+def join_session_keyring(name: str) -> None:
+    """A new session keyring `name`, which its owner may search. keyctl(2), keyrings(7)."""
+    ring = call(NUMBER["keyctl"], _KEYCTL_JOIN_SESSION_KEYRING, encode(name), path=name)
+    description = Buffer(512)
+    call(NUMBER["keyctl"], _KEYCTL_DESCRIBE, ring, description, 512)
+    permissions = int(bytes(description).split(b"\0", 1)[0].split(b";")[3], 16)
+    call(NUMBER["keyctl"], _KEYCTL_SETPERM, ring, permissions | 0x80000)  # KEY_USR_SEARCH, as runc does
+
+
+_SA_RESTORER = 0x04000000
+_SIGNALS = range(1, 65)
+
+
+def _set_action(signal: int, handler: int, restorer: int) -> None:
+    flags = _SA_RESTORER if restorer else 0
+    if MACHINE == "x86_64":
+        words = (handler, flags, restorer, 0)
+    else:
+        words = (handler, flags, 0, 0)  # aarch64 has no sa_restorer: (handler, flags, mask)
+    action = Buffer(b"".join(word.to_bytes(8, "little") for word in words))
+    call(NUMBER["rt_sigaction"], signal, action, 0, 8)
+
+
+def default_signals() -> None:
+    """Every signal at its default and none blocked. rt_sigaction(2), rt_sigprocmask(2)."""
+    for signal in _SIGNALS:
+        if signal not in (9, 19):
+            _set_action(signal, 0, 0)
+    call(NUMBER["rt_sigprocmask"], 2, Buffer(8), 0, 8)  # SIG_SETMASK
+
+
+def exit_on(signals: tuple[int, ...]) -> None:
+    """Make each of `signals` end the process at once, also PID 1 of a namespace, which the default would spare.
+
+    The handler is libc's _exit itself: a Python handler would run between two instructions of the interpreter only,
+    and never before a blocking open returns.
+    """
+    leave = libc_function("_exit")
+    for signal in signals:
+        _set_action(signal, leave, leave)  # x86-64 wants a restorer; nothing ever returns to it
+
+
+def start_time(pid: int) -> tuple[int, str, int]:
+    """(start time in clock ticks, state letter, flags) of a process: /proc/PID/stat, proc(5).
+
+    pid and start time together are a process's identity. Raises ProcessLookupError when there's none.
+    """
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise ProcessLookupError(3, os.strerror(3), str(pid)) from None
+    try:
+        content = os.read(fd, 4096)
+    finally:
+        os.close(fd)
+    after_name = content[content.rindex(b")") + 2 :].split()
+    return int(after_name[19]), after_name[0].decode(), int(after_name[6])
+
+
+def execve(path: str, args: tuple[str, ...], env: tuple[str, ...]) -> None:
+    """Become another program. The arrays are laid out here, since os.execve takes env as a mapping. execve(2)."""
+    arguments, environment = _strings(args), _strings(env)
+    call(NUMBER["execve"], encode(path), arguments[-1], environment[-1], path=path)
+
+
+def _strings(texts: tuple[str, ...]) -> list[Buffer]:
+    """Each text as a C string, and last the array of their addresses, which ends with NULL."""
+    buffers = [Buffer(encode(text) + b"\0") for text in texts]
+    addresses = [buffer.address for buffer in buffers] + [0]
+    return [*buffers, Buffer(b"".join(address.to_bytes(8, "little") for address in addresses))]

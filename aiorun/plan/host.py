@@ -1,0 +1,29 @@
+"""What a plan has to know beside the Spec: facts about the host, and what the caller asked for."""
+
+from __future__ import annotations
+
+from aiorun.wire.record import Record
+
+
+class Hierarchy(Record):
+    """One cgroup v1 hierarchy as a container sees it below its cgroup mount."""
+
+    name: str  # of the directory: "memory", "cpu,cpuacct", "systemd"
+    options: str  # of the mount: "memory", "cpu,cpuacct", "name=systemd"
+    source: str  # the container's cgroup on the host
+
+
+class Request(Record):
+    """Everything that isn't in config.json."""
+
+    id: str
+    bundle: str  # absolute
+    hierarchies: tuple[Hierarchy, ...] = ()  # cgroup v1 and hybrid
+    unified: str = ""  # cgroup v2 alone: the container's cgroup on the host
+    environ: tuple[str, ...] = ()  # the caller's, for hooks that don't set their own
+    console: bool = False  # a file "console" is handed to the init
+    rows: int = 0  # of the caller's terminal, where config.json has no consoleSize
+    columns: int = 0
+    no_pivot: bool = False
+    no_new_keyring: bool = False
+    preserve: int = 0

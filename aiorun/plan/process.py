@@ -1,0 +1,62 @@
+"""config.json's process → the operations that make us it, from the capabilities to execve."""
+
+from __future__ import annotations
+
+from aiorun.errors import InvalidSpec
+from aiorun.plan.capabilities import mask
+from aiorun.wire import ops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiorun.spec.types import Process
+
+# setrlimit(2), asm-generic/resource.h
+RLIMITS = {
+    f"RLIMIT_{name}": number
+    for number, name in enumerate(
+        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
+    )
+}
+
+
+def compile_identity(process: Process) -> Iterator[ops.Operation]:
+    """Privileges go down here, in the only order in which each step still has the rights it needs."""
+    user = process.get("user", {})
+    if process.get("noNewPrivileges"):
+        yield ops.SetNoNewPrivileges()
+    sets = process.get("capabilities") or {}
+    yield ops.DropBounding(mask(sets.get("bounding")))
+    if not any(entry.startswith("HOME=") for entry in process.get("env") or []):
+        yield ops.SetHome(user.get("uid", 0))
+    yield ops.ChangeDirectory(process["cwd"])
+    yield ops.SetIds(user.get("uid", 0), user.get("gid", 0), tuple(user.get("additionalGids") or ()))
+    yield ops.VerifyDirectory(process["cwd"])
+    yield ops.SetCapabilities(
+        effective=mask(sets.get("effective")),
+        permitted=mask(sets.get("permitted")),
+        inheritable=mask(sets.get("inheritable")),
+        ambient=mask(sets.get("ambient")),
+    )
+    yield ops.FindProgram(process["args"][0], _path(process))
+
+
+def compile_execution(process: Process, preserve: int) -> Iterator[ops.Operation]:
+    """The limits come last, since they would bite our own interpreter."""
+    for index, limit in enumerate(process.get("rlimits") or []):
+        at = f"process.rlimits[{index}]"
+        if limit["type"] not in RLIMITS:
+            raise InvalidSpec(f"{at}.type", f'unknown limit "{limit["type"]}"')
+        yield ops.SetRlimit(RLIMITS[limit["type"]], limit["soft"], limit["hard"], at)
+    yield ops.Execute(tuple(process["args"]), _environment(process), preserve)
+
+
+def _environment(process: Process) -> tuple[str, ...]:
+    """Of a name that comes twice the last counts."""
+    return tuple({entry.partition("=")[0]: entry for entry in process.get("env") or []}.values())
+
+
+def _path(process: Process) -> str:
+    paths = [entry[5:] for entry in process.get("env") or [] if entry.startswith("PATH=")]
+    return paths[-1] if paths else ""

@@ -1,0 +1,436 @@
+"""What an init may be asked to do, as data. A plan is a list of these; `aiorun.init` has one function for each.
+
+`at` is the JSON path of config.json that an operation comes from; empty where it comes from the specification itself.
+Paths named `target` are the container's and are resolved inside its root; paths named `source` are the host's.
+Files of the caller go by name (`fd`): the names are keys of the files that are handed to the init with the plan.
+"""
+
+from __future__ import annotations
+
+from aiorun.wire.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Operation(Record):
+    """One step of an init. `describe()` is the first half of an error's sentence and a line of `aiorun plan`."""
+
+    def describe(self) -> str:
+        raise NotImplementedError
+
+
+# --- namespaces and the process's surroundings
+
+
+class JoinNamespace(Operation):
+    """setns to the namespace behind file `fd`; `flag` is its CLONE_NEW*."""
+
+    kind: str
+    flag: int
+    fd: str
+    path: str
+    at: str
+
+    def describe(self) -> str:
+        return f'join the {self.kind} namespace "{self.path}" ({self.at})'
+
+
+class UnshareCgroup(Operation):
+    """A cgroup namespace whose root is the cgroup that the parent has put us into."""
+
+    def describe(self) -> str:
+        return "make a cgroup namespace"
+
+
+class NewSession(Operation):
+    """setsid: no terminal, a process group of our own."""
+
+    def describe(self) -> str:
+        return "make a session"
+
+
+class JoinKeyring(Operation):
+    """A session keyring of the container's own."""
+
+    name: str
+
+    def describe(self) -> str:
+        return f'make the session keyring "{self.name}"'
+
+
+class LoopbackUp(Operation):
+    """Set `lo` of a new network namespace up."""
+
+    def describe(self) -> str:
+        return "set the loopback interface up"
+
+
+class SetHostname(Operation):
+    name: str
+    at: str = "hostname"
+
+    def describe(self) -> str:
+        return f'set the host name "{self.name}" ({self.at})'
+
+
+class SetDomainname(Operation):
+    name: str
+    at: str = "domainname"
+
+    def describe(self) -> str:
+        return f'set the domain name "{self.name}" ({self.at})'
+
+
+class WriteSysctl(Operation):
+    """Write `value` to /proc/sys/`path`, through a procfs that nothing can be mounted over."""
+
+    path: str
+    value: str
+    at: str
+
+    def describe(self) -> str:
+        return f'set the sysctl "{self.path}" to "{self.value}" ({self.at})'
+
+
+# --- the file system
+
+
+class SetPropagation(Operation):
+    """Change the propagation of `/` as it is now. `flags` are MS_SHARED … with MS_REC. mount_namespaces(7)."""
+
+    flags: int
+    at: str = ""
+
+    def describe(self) -> str:
+        return f"set the mount propagation of / ({self.at or 'before the mounts'})"
+
+
+class OpenRoot(Operation):
+    """The root file system, in which targets are resolved from here on; bound on itself unless the mounts are the host's."""
+
+    source: str
+    bind: bool = True
+    at: str = "root.path"
+
+    def describe(self) -> str:
+        return f'open the root file system "{self.source}" ({self.at})'
+
+
+class Mount(Operation):
+    """A new file system of type `kind`.
+
+    `parameters` go to the file system: (key, value), or (key, None) for a flag. `set` and `clear` are MOUNT_ATTR_* of this mount,
+    `set_all` and `clear_all` those of the whole tree below it, `propagation` the MS_* flags applied after it is in place.
+    """
+
+    kind: str
+    source: str
+    target: str
+    at: str
+    parameters: tuple[tuple[str, str | None], ...] = ()
+    set: int = 0
+    clear: int = 0
+    set_all: int = 0
+    clear_all: int = 0
+    propagation: tuple[int, ...] = ()
+    no_symlinks: bool = False  # /proc and /sys: CVE-2019-19921, CVE-2023-27561
+
+    def describe(self) -> str:
+        return f'mount "{self.source}" on "{self.target}" ({self.at})'
+
+
+class Bind(Operation):
+    """A part of the host's tree. The other fields are Mount's."""
+
+    source: str
+    target: str
+    at: str
+    recursive: bool = False
+    set: int = 0
+    clear: int = 0
+    set_all: int = 0
+    clear_all: int = 0
+    propagation: tuple[int, ...] = ()
+    no_symlinks: bool = False
+
+    def describe(self) -> str:
+        return f'mount "{self.source}" on "{self.target}" ({self.at})'
+
+
+class Remount(Operation):
+    """mount(2) with MS_REMOUNT of what is on `target` already; `parameters` go to its file system."""
+
+    target: str
+    at: str
+    flags: int
+    parameters: str
+    propagation: tuple[int, ...] = ()
+
+    def describe(self) -> str:
+        return f'remount "{self.target}" ({self.at})'
+
+
+class MakeDirectory(Operation):
+    target: str
+    at: str
+
+    def describe(self) -> str:
+        return f'make the directory "{self.target}" ({self.at})'
+
+
+class MakeSymlink(Operation):
+    """A symbolic link. What is there already is left alone, or with `replace` removed."""
+
+    text: str
+    target: str
+    replace: bool = False
+
+    def describe(self) -> str:
+        return f'make the symbolic link "{self.target}" to "{self.text}"'
+
+
+class MakeDevice(Operation):
+    """A device node or fifo; `mode` has the type's bits (S_IFCHR …). One of the same kind and number is left alone."""
+
+    target: str
+    mode: int
+    major: int
+    minor: int
+    uid: int
+    gid: int
+    at: str
+
+    def describe(self) -> str:
+        return f'make the device "{self.target}" ({self.at})'
+
+
+class PivotRoot(Operation):
+    """Make the root file system `/` and detach the host's. pivot_root(2)."""
+
+    def describe(self) -> str:
+        return "pivot to the root file system"
+
+
+class MoveRoot(Operation):
+    """The same where the host's root is an initramfs (--no-pivot): MS_MOVE and chroot."""
+
+    def describe(self) -> str:
+        return "move the root file system to /"
+
+
+class ChangeRoot(Operation):
+    """chroot alone, where the container shares its mounts with the host."""
+
+    def describe(self) -> str:
+        return "change the root to the root file system"
+
+
+class SealMount(Operation):
+    """Make the mount that is on `target` read-only, now that everything in it is made."""
+
+    target: str
+    at: str
+
+    def describe(self) -> str:
+        return f'make the mount on "{self.target}" read-only ({self.at})'
+
+
+class MakeReadonly(Operation):
+    """Bind `target` on itself, read-only. A missing one is skipped."""
+
+    target: str
+    at: str
+
+    def describe(self) -> str:
+        return f'make "{self.target}" read-only ({self.at})'
+
+
+class Mask(Operation):
+    """Cover a file with /dev/null, a directory with an empty read-only tmpfs. A missing one is skipped."""
+
+    target: str
+    at: str
+
+    def describe(self) -> str:
+        return f'mask "{self.target}" ({self.at})'
+
+
+class MakeConsole(Operation):
+    """A pty from the container's own devpts, on /dev/console and 0, 1, 2; its master goes to the socket `fd`."""
+
+    fd: str
+    rows: int
+    columns: int
+    uid: int
+    mount: bool
+    at: str = "process.terminal"
+
+    def describe(self) -> str:
+        return f"make the terminal ({self.at})"
+
+
+# --- the parent's turn
+
+
+class AskForHooks(Operation):
+    """Let the parent run the prestart and createRuntime hooks, and wait for it."""
+
+    def describe(self) -> str:
+        return "wait for the runtime's hooks"
+
+
+class RunHook(Operation):
+    """Run a program with the container's state on its standard input."""
+
+    kind: str
+    index: int
+    path: str
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    timeout: int  # seconds; 0: none
+    state: dict[str, Any]  # without the pid, which the init knows
+
+    def describe(self) -> str:
+        return f"error running {self.kind} hook #{self.index}"
+
+
+# --- who the process is
+
+
+class SetNoNewPrivileges(Operation):
+    at: str = "process.noNewPrivileges"
+
+    def describe(self) -> str:
+        return f"set no_new_privs ({self.at})"
+
+
+class SetUmask(Operation):
+    mask: int
+    at: str = "process.user.umask"
+
+    def describe(self) -> str:
+        return f"set the umask ({self.at})"
+
+
+class DropBounding(Operation):
+    """Take everything but `keep` (a bit mask) from the bounding set."""
+
+    keep: int
+    at: str = "process.capabilities.bounding"
+
+    def describe(self) -> str:
+        return f"limit the bounding set ({self.at})"
+
+
+class ChangeDirectory(Operation):
+    """chdir. One that root may not enter is tried again by VerifyDirectory."""
+
+    target: str
+    at: str = "process.cwd"
+
+    def describe(self) -> str:
+        return f'chdir to cwd ("{self.target}") set in config.json failed'
+
+
+class VerifyDirectory(Operation):
+    """As the user: enter what root could not, and see that it lies inside the root. CVE-2024-21626."""
+
+    target: str
+    at: str = "process.cwd"
+
+    def describe(self) -> str:
+        return f'chdir to cwd ("{self.target}") set in config.json failed'
+
+
+class SetIds(Operation):
+    """setgroups, setgid, setuid, keeping the permitted capabilities for SetCapabilities."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    at: str = "process.user"
+
+    def describe(self) -> str:
+        return f"set the user and groups ({self.at})"
+
+
+class SetCapabilities(Operation):
+    """The four other sets, as bit masks."""
+
+    effective: int
+    permitted: int
+    inheritable: int
+    ambient: int
+    at: str = "process.capabilities"
+
+    def describe(self) -> str:
+        return f"set the capabilities ({self.at})"
+
+
+class SetRlimit(Operation):
+    resource: int
+    soft: int
+    hard: int
+    at: str
+
+    def describe(self) -> str:
+        return f"set the limit ({self.at})"
+
+
+# --- the program
+
+
+class SetHome(Operation):
+    """HOME of the program's environment from the container's /etc/passwd by `uid`, `/` where that has no entry."""
+
+    uid: int
+
+    def describe(self) -> str:
+        return "look the home directory up"
+
+
+class FindProgram(Operation):
+    """Look `name` up in `path` as execvp would, so that its absence is an error of create."""
+
+    name: str
+    path: str
+    at: str = "process.args[0]"
+
+    def describe(self) -> str:
+        return f'exec: "{self.name}"'
+
+
+class Report(Operation):
+    """Tell the parent that all went well, and wait until it has recorded that."""
+
+    def describe(self) -> str:
+        return "report to the parent"
+
+
+class AwaitStart(Operation):
+    """Block on the fifo until somebody opens it for reading, then write `0`."""
+
+    fd: str
+
+    def describe(self) -> str:
+        return "wait for start"
+
+
+class Execute(Operation):
+    """execve of what FindProgram found, with every signal at its default and only 0, 1, 2 and `preserve` more fds."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    preserve: int
+
+    def describe(self) -> str:
+        return f'exec "{self.args[0]}"'
+
+
+OPERATIONS: dict[str, type[Operation]] = {
+    kind.__name__: kind
+    for kind in list(globals().values())
+    if isinstance(kind, type) and issubclass(kind, Operation) and kind is not Operation
+}
