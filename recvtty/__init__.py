@@ -1,0 +1,1 @@
+"""`recvtty`: the server at the other end of `aiorun create --console-socket`."""
