@@ -5,28 +5,27 @@
 
 from __future__ import annotations
 
-import os
-
 import _ctypes
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeAlias
 
-    Argument = int | bytes | None | "Buffer"
+    Argument: TypeAlias = "int | bytes | None | Buffer"
 
 _CDECL, _PYTHONAPI, _USE_ERRNO = 0x1, 0x4, 0x8  # ctypes' FUNCFLAG_*; PYTHONAPI: the GIL is kept across the call
 
 
-class _Long(_ctypes._SimpleCData):
+class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
     _type_ = "l"
 
 
-class _Pointer(_ctypes._SimpleCData):
+class _Pointer(_ctypes._SimpleCData):  # type: ignore[type-arg]
     _type_ = "P"  # takes int, bytes, None and Buffer, each as wide as a register
 
 
-class _Byte(_ctypes._SimpleCData):
+class _Byte(_ctypes._SimpleCData):  # type: ignore[type-arg]
     _type_ = "B"
 
 
@@ -36,7 +35,7 @@ class _Function(_ctypes.CFuncPtr):
     _argtypes_ = (_Long, _Pointer, _Pointer, _Pointer, _Pointer, _Pointer, _Pointer)
 
 
-_libc = _ctypes.dlopen(None, 0)
+_libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # what is loaded already: dlopen(3), NULL
 _syscall = _Function(_ctypes.dlsym(_libc, "syscall"))
 set_errno = _ctypes.set_errno
 

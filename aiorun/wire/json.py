@@ -30,7 +30,7 @@ class _Context:
     memo: dict[str, str] = {}
 
 
-_scan = make_scanner(_Context())
+_scan = make_scanner(_Context())  # type: ignore[arg-type]  # typeshed has its own class for it
 
 
 def loads(text: str | bytes) -> Any:
