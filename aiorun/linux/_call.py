@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-    Argument: TypeAlias = "int | bytes | None | Buffer"
+    Argument: TypeAlias = "int | bytes | Buffer | None"
 
 _CDECL, _PYTHONAPI, _USE_ERRNO = 0x1, 0x4, 0x8  # ctypes' FUNCFLAG_*; PYTHONAPI: the GIL is kept across the call
 
