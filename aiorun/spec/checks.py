@@ -38,7 +38,7 @@ _QUOTED_AT_MOST = 64
 
 def quoted(value: str) -> str:
     """A string as a person reads it in an error: in quotes, control characters and Unicode escaped, not endless."""
-    return dumps(value if len(value) <= _QUOTED_AT_MOST else value[:_QUOTED_AT_MOST] + "…")
+    return dumps(value) if len(value) <= _QUOTED_AT_MOST else dumps(value[:_QUOTED_AT_MOST]) + "..."
 
 
 def wrong_kind(wanted: str, value: object) -> InvalidSpec:

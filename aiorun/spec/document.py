@@ -34,7 +34,9 @@ def parse(text: bytes | str) -> Spec:
         document = loads(text)
     except ValueError as error:
         message = str(error)
-        raise InvalidSpec("", f"{CONFIG} is not valid JSON: {message[:1].lower() + message[1:]}") from None
+        if not message.startswith(("NaN", "Infinity")):
+            message = message[:1].lower() + message[1:]
+        raise InvalidSpec("", f"{CONFIG} is not valid JSON: {message}") from None
     return check(document)
 
 
