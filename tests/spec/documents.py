@@ -12,7 +12,7 @@ from aiorun.spec import default_document
 SCHEMA = Path(__file__).resolve().parent.parent / "oci-schema"
 FIXTURES = SCHEMA / "test" / "config"
 
-Path_ = tuple[str | int, ...]
+Place = tuple[str | int, ...]
 
 _MAPPING = {"containerID": 0, "hostID": 1000, "size": 1}
 _THROTTLE = {"major": 8, "minor": 0, "rate": 600}
@@ -181,7 +181,7 @@ ELSEWHERE: dict[str, Any] = {
 }
 
 
-def places(value: object, path: Path_ = ()) -> Iterator[Path_]:
+def places(value: object, path: Place = ()) -> Iterator[Place]:
     """The path of each value in the document, its own (the empty one) apart."""
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for step, member in members:
@@ -189,7 +189,7 @@ def places(value: object, path: Path_ = ()) -> Iterator[Path_]:
         yield from places(member, (*path, step))
 
 
-def changed(document: dict[str, Any], path: Path_, *value: object) -> dict[str, Any]:
+def changed(document: dict[str, Any], path: Place, *value: object) -> dict[str, Any]:
     """A copy of the document with another value at the path, or with none there."""
     document = json.loads(json.dumps(document))  # not a deep copy, which keeps what two places share
     holder: Any = document

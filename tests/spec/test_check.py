@@ -9,14 +9,14 @@ import pytest
 
 from aiorun.errors import InvalidSpec
 from aiorun.spec import check, default_document, parse, require_process, require_root
-from tests.spec.documents import FULL, Path_, changed
+from tests.spec.documents import FULL, Place, changed
 
 GONE = object()
 RLIMIT = {"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}
 DEVICE = {"type": "c", "path": "/dev/x", "major": 1, "minor": 3}
 
 # (where, what is put there, the path that the error names, its reason)
-BAD: list[tuple[Path_, object, str, str]] = [
+BAD: list[tuple[Place, object, str, str]] = [
     (("ociVersion",), GONE, "ociVersion", "is required"),
     (("ociVersion",), 1, "ociVersion", "must be a string, not an integer"),
     (("ociVersion",), "1.0", "ociVersion", 'must be a version such as 1.3.0, not "1.0"'),
@@ -121,7 +121,7 @@ BAD: list[tuple[Path_, object, str, str]] = [
 
 
 @pytest.mark.parametrize(("where", "value", "path", "reason"), BAD)
-def test_a_fault_is_named_with_its_path_and_reason(where: Path_, value: object, path: str, reason: str) -> None:
+def test_a_fault_is_named_with_its_path_and_reason(where: Place, value: object, path: str, reason: str) -> None:
     document = changed(default_document(), where, *(() if value is GONE else (value,)))
     with pytest.raises(InvalidSpec) as fault:
         parse(json.dumps(document))
@@ -183,3 +183,10 @@ def test_a_root_is_needed_only_where_it_is_asked_for() -> None:
     with pytest.raises(InvalidSpec, match="root must be specified"):
         require_root(check({"ociVersion": "1.3.0"}))
     assert require_root(check(default_document()))["path"] == "rootfs"
+
+
+def test_a_number_of_a_million_digits_is_refused_in_one_line() -> None:
+    with pytest.raises(InvalidSpec) as fault:
+        parse(b'{"ociVersion": "1.0.0", "linux": {"resources": {"pids": {"limit": ' + b"9" * 1_000_000 + b"}}}}")
+    assert str(fault.value).isprintable()
+    assert len(str(fault.value)) < 250

@@ -18,7 +18,7 @@ from referencing.jsonschema import DRAFT4
 from aiorun.errors import InvalidSpec
 from aiorun.spec import check, default_document, parse
 from aiorun.spec.shapes import PROPAGATIONS
-from tests.spec.documents import ELSEWHERE, FIXTURES, FULL, SCHEMA, Path_, changed, places
+from tests.spec.documents import ELSEWHERE, FIXTURES, FULL, SCHEMA, Place, changed, places
 
 GOOD = sorted((FIXTURES / "good").glob("*.json"))
 BAD = sorted((FIXTURES / "bad").glob("*.json"))
@@ -176,14 +176,14 @@ def enumerations(schema: object) -> Iterator[list[str]]:
 ENUMERATIONS = [words for file in SCHEMA.glob("*.json") for words in enumerations(json.loads(file.read_text()))]
 
 
-def others_of_its_kind(path: Path_, document: Any) -> list[str]:
+def others_of_its_kind(path: Place, document: Any) -> list[str]:
     """The words that the schema may allow where the document has one of them."""
     for step in path:
         document = document[step]
     return [word for words in ENUMERATIONS if document in words for word in words]
 
 
-def around(path: Path_, document: dict[str, Any]) -> dict[str, Any]:
+def around(path: Place, document: dict[str, Any]) -> dict[str, Any]:
     """The document without what is far from the path, since jsonschema takes its time."""
     name = str(path[0])
     part = document[name]

@@ -9,7 +9,7 @@ import pytest
 from aiorun.errors import UnsupportedSpec
 from aiorun.spec import check, default_document, unsupported
 from aiorun.spec.support import TABLE
-from tests.spec.documents import FULL, Path_, changed
+from tests.spec.documents import FULL, Place, changed
 
 NOT_YET = "not supported yet by this version of aiorun"
 
@@ -45,7 +45,7 @@ def test_each_row_of_the_table_finds_its_property_in_a_document_that_has_all() -
         (("process", "apparmorProfile"), "x", f"process.apparmorProfile: {NOT_YET}"),
     ],
 )
-def test_a_property_is_named_with_its_path(where: Path_, value: object, text: str) -> None:
+def test_a_property_is_named_with_its_path(where: Place, value: object, text: str) -> None:
     assert faults_of(changed(default_document(), where, value)) == [text]
 
 
@@ -67,5 +67,5 @@ def test_a_property_is_named_with_its_path(where: Path_, value: object, text: st
         (("mounts", 1, "options"), ["size=1", "noidmap"]),
     ],
 )
-def test_what_is_empty_or_zero_counts_as_absent(where: Path_, value: object) -> None:
+def test_what_is_empty_or_zero_counts_as_absent(where: Place, value: object) -> None:
     assert faults_of(changed(default_document(), where, value)) == []
