@@ -23,6 +23,17 @@ _ROUNDS = 16  # buffers moved one way before the other way and signals have thei
 _HELD = 4 * _BUFFER
 
 
+def prepare(master: int, terminal: Terminal | None = None) -> None:
+    """Set `master` up as the relay wants it, before the program's first byte: plain newlines, the size of `terminal`.
+
+    The relay does it too, but then a program that was started before it may have written already. Raises OSError if
+    `master` isn't one.
+    """
+    pty.clear_onlcr(master)
+    if terminal is not None:
+        terminal.give_size(master)
+
+
 async def relay(
     waiter: Waiter,
     master: int,
@@ -50,8 +61,7 @@ async def relay(
         if terminal is not None:
             undo.add(terminal.restore)
             terminal.make_raw()
-            terminal.give_size(master)
-        pty.clear_onlcr(master)
+        prepare(master, terminal)
         os.set_blocking(master, False)
         sink = shared(stdout, os.O_WRONLY)
         undo.add(sink.close)
