@@ -1,0 +1,42 @@
+"""Control groups: v1, hybrid and v2 behind one interface.
+
+host = layout()                                     # what this host has
+cgroup = locate(host, "/parent/id", "id")           # pure: which directories; cgroup.paths goes into state.json
+cgroup.create(); cgroup.apply(resources); cgroup.add(pid)
+cgroup = load(paths)                                # a later command: kill, delete, ps
+"""
+
+from __future__ import annotations
+
+from aiorun.cgroups.cgroup import Cgroup, Usage
+from aiorun.cgroups.layout import UNIFIED, V1, V2, Layout, layout
+from aiorun.cgroups.layout import paths as _paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["V1", "V2", "Cgroup", "Layout", "Usage", "layout", "load", "locate"]
+
+
+def locate(host: Layout, cgroups_path: str | None, id: str) -> Cgroup:
+    """The cgroup of container `id` with this `linux.cgroupsPath`. Nothing is made, nothing is read.
+
+    See `aiorun.cgroups.layout.paths` for where it lies.
+    """
+    return _cgroup(_paths(host, cgroups_path, id), host)
+
+
+def load(paths: Mapping[str, str]) -> Cgroup:
+    """The cgroup whose `paths` were kept in state.json. Reads nothing."""
+    return _cgroup(dict(paths), None)
+
+
+def _cgroup(paths: dict[str, str], host: Layout | None) -> Cgroup:
+    if set(paths) == {UNIFIED} or (host and host.version == V2):
+        from aiorun.cgroups.v2 import CgroupV2
+
+        return CgroupV2(paths)
+    from aiorun.cgroups.v1 import CgroupV1
+
+    return CgroupV1(paths)
