@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
 # The order is that of the help. Only the module of the command that is asked for is imported.
 COMMANDS = {
+    "create": ("create", "create a container"),
+    "delete": ("delete", "delete a container and all that it holds"),
+    "kill": ("kill", "send a signal (default: SIGTERM) to a container"),
+    "list": ("list", "list the containers below --root"),
+    "plan": ("plan", "show what a bundle would do, step by step"),
+    "ps": ("ps", "show the processes of a container"),
+    "run": ("run", "create, start, wait for, and delete a container"),
     "spec": ("spec", "create a new specification file"),
+    "start": ("start", "let the program of a created container begin"),
+    "state": ("state", "print the state of a container"),
 }
 
 GLOBAL_FLAGS = (

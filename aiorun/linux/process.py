@@ -222,3 +222,11 @@ def _strings(texts: tuple[str, ...]) -> list[Buffer]:
     buffers = [Buffer(encode(text) + b"\0") for text in texts]
     addresses = [buffer.address for buffer in buffers] + [0]
     return [*buffers, Buffer(b"".join(address.to_bytes(8, "little") for address in addresses))]
+
+
+def get_rlimit(resource: int, *, pid: int = 0) -> tuple[int, int]:
+    """(soft, hard) of a limit, of another process too; 2**64-1 is no limit. prlimit(2)."""
+    limits = Buffer(16)
+    call(NUMBER["prlimit64"], pid, resource, 0, limits)
+    content = bytes(limits)
+    return int.from_bytes(content[:8], "little"), int.from_bytes(content[8:], "little")

@@ -34,15 +34,23 @@ class Ending:
 
 
 async def run_program(
-    waiter: Waits, path: str, args: tuple[str, ...], env: tuple[str, ...], *, stdin: bytes, timeout: float | None
+    waiter: Waits,
+    path: str,
+    args: tuple[str, ...],
+    env: tuple[str, ...],
+    *,
+    stdin: bytes,
+    timeout: float | None,
+    cwd: str | None = None,
 ) -> Ending:
-    """Run a program to its end with `stdin` on its standard input; after `timeout` seconds it gets SIGKILL.
+    """Run a program, in `cwd`, to its end with `stdin` on its standard input; after `timeout` seconds it gets SIGKILL.
 
     One that never reads its input comes to no harm and doesn't hold us up. What it says is read only while it lives, since what it
     leaves in the background may keep the pipes. Raises OSError when it can't be run. A cancel kills it.
     """
     with _Pipes() as pipes:
-        pid = pipes.spawn(path, args, env)
+        with _Inside(cwd):
+            pid = pipes.spawn(path, args, env)
         pidfd = pidfd_open(pid)
         ended = False
         try:
@@ -69,6 +77,27 @@ async def _converse(waiter: Waits, pidfd: int, pipes: _Pipes, stdin: bytes, time
         pipes.read()
         if pidfd in ready:
             return True
+
+
+class _Inside:
+    """The working directory while a program is spawned, since posix_spawn has none of its own to give. `None`: stay."""
+
+    def __init__(self, directory: str | None) -> None:
+        self._directory = directory
+
+    def __enter__(self) -> None:
+        if self._directory is not None:
+            self._before = os.open(".", os.O_PATH | os.O_CLOEXEC)
+            try:
+                os.chdir(self._directory)
+            except OSError:
+                os.close(self._before)
+                raise
+
+    def __exit__(self, *_error: object) -> None:
+        if self._directory is not None:
+            os.fchdir(self._before)
+            os.close(self._before)
 
 
 class _Pipes:

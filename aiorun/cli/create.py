@@ -1,0 +1,66 @@
+"""aiorun create: a container whose program waits for `start`."""
+
+from __future__ import annotations
+
+from aiorun.cli import bundle as bundles
+from aiorun.cli.command import Command, refuse_what_is_not_there
+from aiorun.cli.shared_flags import CREATE_FLAGS
+from aiorun.launch.spawn import HereSpawner
+from aiorun.runtime.create import Options as CreateOptions
+from aiorun.runtime.create import create
+from aiorun.store import Store
+from aiorun.waiter import PollWaiter, drive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from aiorun.cli.command import Context
+    from aiorun.cli.flags import Options
+    from aiorun.spec.types import Spec
+
+COMMAND = Command(
+    name="create",
+    usage="<container-id>",
+    arguments=(1, 1),
+    flags=CREATE_FLAGS,
+    failure="aiorun create failed: ",
+    description="""\
+The create command makes a container from a bundle, which is a directory with a specification file named
+"config.json" and a root file system. Everything of the container is there after it, and its first process waits just
+before the program: "aiorun start" lets the program begin.
+
+A created container is detached. If its config.json has "terminal": true, somebody else has to receive the terminal:
+give the path of a socket at which recvtty or an engine listens with --console-socket.
+""",
+    examples="""\
+A container with a terminal, received by recvtty:
+
+    # recvtty /tmp/tty.sock
+    # aiorun create --bundle mybundle --console-socket /tmp/tty.sock web
+    # aiorun start web
+""",
+)
+
+
+def run(options: Options, arguments: list[str], context: Context) -> int:
+    refuse_what_is_not_there(context)
+    chosen, spec, bundle = prepare(options)
+    drive(
+        create(Store(context.root), arguments[0], spec, bundle, chosen, waiter=PollWaiter(), spawner=HereSpawner())
+    )
+    return 0
+
+
+def prepare(options: Options) -> tuple[CreateOptions, Spec, str]:
+    """What create and run take from their flags, the checked config.json, and the bundle, which we are in from here on."""
+    pid_file = bundles.absolute(options.string("pid-file"))
+    bundle = bundles.enter(options)
+    spec = bundles.load(bundle)
+    chosen = CreateOptions(
+        console_socket=options.string("console-socket"),
+        pidfd_socket=options.string("pidfd-socket"),
+        pid_file=pid_file,
+        no_pivot=options.boolean("no-pivot"),
+        no_new_keyring=options.boolean("no-new-keyring"),
+        preserve=bundles.preserved(options, spec),
+    )
+    return chosen, spec, bundle

@@ -1,0 +1,136 @@
+"""run: create, start, and in the foreground the wait for the end, with what belongs to it."""
+
+from __future__ import annotations
+
+import os
+
+from aiorun.console import signals as console_signals
+from aiorun.errors import AiorunError, ConsoleError, reason
+from aiorun.linux import socket
+from aiorun.linux.process import set_child_subreaper
+from aiorun.runtime.create import Options, check_terminal, create
+from aiorun.runtime.delete import destroy
+from aiorun.runtime.process import kill, reap_child
+from aiorun.runtime.start import start
+from aiorun.undo import Undo
+from aiorun.waiter import POLLIN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiorun.console.terminal import Terminal
+    from aiorun.launch.spawn import Spawner
+    from aiorun.runtime.create import Created
+    from aiorun.spec.types import Spec
+    from aiorun.store import Store
+    from aiorun.waiter import Waiter
+
+
+async def run_detached(
+    store: Store, id: str, spec: Spec, bundle: str, options: Options, *, waiter: Waiter, spawner: Spawner
+) -> None:
+    """create and start. On an error nothing is left."""
+    created = await create(store, id, spec, bundle, options, waiter=waiter, spawner=spawner)
+    try:
+        await start(store, id, waiter=waiter)
+    except BaseException:
+        await waiter.shield(_destroy(store, created, waiter))
+        raise
+    finally:
+        os.close(created.pidfd)
+
+
+async def run_foreground(
+    store: Store,
+    id: str,
+    spec: Spec,
+    bundle: str,
+    options: Options,
+    *,
+    waiter: Waiter,
+    spawner: Spawner,
+    keep: bool = False,
+    subreaper: bool = True,
+    warn: Callable[[str], None] | None = None,
+) -> int:
+    """create, start, wait, and delete unless `keep`: the program's exit code, 128 + N by signal N.
+
+    With process.terminal our own terminal is the program's: raw meanwhile, restored on every way out. Signals are passed on.
+    On an error nothing is left.
+    """
+    if subreaper:
+        set_child_subreaper(True)
+    options = Options(**{**options.__dict__, "detached": False})
+    check_terminal(spec, options)
+    with Undo() as closing:
+        front = _Front(closing) if spec["process"].get("terminal") else None
+        if front is not None:
+            options = front.sized(options)
+        files = {} if front is None else {"console": front.theirs.fileno()}
+        created = await create(store, id, spec, bundle, options, waiter=waiter, spawner=spawner, files=files)
+        closing.add(lambda: os.close(created.pidfd))
+        try:
+            status = await _in_front(store, id, created, front, waiter)
+        except BaseException:
+            await waiter.shield(_destroy(store, created, waiter))
+            raise
+        if not keep:
+            await waiter.shield(_destroy(store, created, waiter, warn=warn))
+        return status
+
+
+async def _in_front(store: Store, id: str, created: Created, front: _Front | None, waiter: Waiter) -> int:
+    with console_signals.Signals() as signals:
+        if front is None:
+            await start(store, id, waiter=waiter)
+            await console_signals.forward_until_exit(waiter, created.pidfd, signals)
+        else:
+            from aiorun.console import relay
+
+            master = front.receive_master()
+            relay.prepare(master, front.terminal)
+            await start(store, id, waiter=waiter)
+            await relay.relay(waiter, master, terminal=front.terminal, until=created.pidfd, signals=signals)
+            await waiter.wait_any({created.pidfd: POLLIN})
+    status = reap_child(created.pidfd)
+    if status is None:
+        raise AiorunError("wait for the container's process: it isn't a child of ours")
+    return status
+
+
+async def _destroy(store: Store, created: Created, waiter: Waiter, *, warn: Callable[[str], None] | None = None) -> None:
+    """The end of a container that is ours, whatever state it is in."""
+    await kill(waiter, created.pidfd)
+    reap_child(created.pidfd)
+    try:
+        with store.open(created.state.id) as directory:
+            await destroy(directory, created.state, waiter=waiter, warn=warn)
+    except AiorunError as error:
+        if warn is not None:
+            warn(str(error))
+
+
+class _Front:
+    """The terminal that somebody sits at, and the socket by which the container's master comes."""
+
+    def __init__(self, closing: Undo) -> None:
+        from aiorun.console import terminal
+
+        self.terminal: Terminal = terminal.find()
+        closing.add(self.terminal.close)
+        self._ours, self.theirs = socket.pair()
+        closing.add(self._ours.close)
+        closing.add(self.theirs.close)
+
+    def sized(self, options: Options) -> Options:
+        rows, columns = self.terminal.size()
+        return Options(**{**options.__dict__, "rows": rows, "columns": columns})
+
+    def receive_master(self) -> int:
+        """The master, which the init sent before it was ready."""
+        try:
+            _payload, fds = socket.receive(self._ours, 4096, 1)
+        except OSError as error:
+            raise ConsoleError(f"receive the container's terminal: {reason(error)}") from None
+        return fds[0]

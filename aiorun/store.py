@@ -1,0 +1,227 @@
+"""The container's directory below the root: state.json, exec.fifo, and the lock that an id is.
+
+`ROOT/ID/` (0711) is made by mkdir, which is what decides between two creates. state.json is whole or absent: written to another
+name and renamed. Changes are made under flock of the directory, which is never held while waiting.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from aiorun.errors import AiorunError, ContainerExists, ContainerNotFound, InvalidId, reason
+from aiorun.linux.process import start_time
+from aiorun.wire.json import dumps, loads
+from aiorun.wire.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_STATE, _NEXT_STATE, FIFO = "state.json", ".state.json", "exec.fifo"
+_STATE_LIMIT = 1 << 24
+_ID_LIMIT = 1024
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+_FORKNOEXEC = 0x40  # PF_FORKNOEXEC, linux/sched.h: set from fork to execve
+
+
+class State(Record):
+    """What is remembered of a container. `pid` 0: no init yet. `status` is creating or created: the rest is seen, not remembered."""
+
+    oci_version: str
+    id: str
+    bundle: str
+    rootfs: str
+    created: str  # RFC 3339 with nanoseconds, UTC
+    owner: int  # uid
+    status: str = "creating"
+    pid: int = 0
+    start_time: int = 0
+    cgroup_paths: dict[str, str] = {}
+    private_pid_namespace: bool = True
+    annotations: dict[str, str] = {}
+    hooks: dict[str, Any] = {}
+
+    def replace(self, **changes: Any) -> State:
+        return State(**{**self.__dict__, **changes})
+
+
+def check_id(id: str) -> None:
+    """Raises InvalidId for what can't be the name of a directory, in runc's words."""
+    if not id:
+        raise InvalidId("container id cannot be empty")
+    if not _ID_CHARACTERS.issuperset(id) or id in (".", "..") or len(id) > _ID_LIMIT:
+        raise InvalidId("invalid container ID format")
+
+
+class Store:
+    """The containers below one root directory."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def make(self, id: str) -> Directory:
+        """Take the id. Raises InvalidId, ContainerExists, AiorunError."""
+        check_id(id)
+        path = f"{self.root}/{id}"
+        try:
+            try:
+                os.mkdir(path, 0o711)
+            except FileNotFoundError:
+                os.makedirs(self.root, 0o700, exist_ok=True)
+                os.mkdir(path, 0o711)
+            os.chmod(path, 0o711)  # whatever the umask: the init opens the fifo as the container's user
+        except FileExistsError:
+            raise ContainerExists(id) from None
+        except OSError as error:
+            raise AiorunError(f'make the directory "{path}": {reason(error)}') from None
+        return Directory(self.root, id)
+
+    def open(self, id: str) -> Directory:
+        """The directory of an id that is taken. Raises InvalidId, ContainerNotFound."""
+        check_id(id)
+        return Directory(self.root, id)
+
+    def ids(self) -> list[str]:
+        """All ids that are taken, sorted. Raises AiorunError."""
+        try:
+            return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir(follow_symlinks=False))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise AiorunError(f'read the directory "{self.root}": {reason(error)}') from None
+
+
+class Directory:
+    """One container's directory, by fd. Owns the fd: to be closed."""
+
+    def __init__(self, root: str, id: str) -> None:
+        self.id = id
+        self.path = f"{root}/{id}"
+        try:
+            self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ContainerNotFound(id) from None
+        except OSError as error:
+            raise AiorunError(f'open the directory "{self.path}": {reason(error)}') from None
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Directory:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def locked(self) -> Lock:
+        """A block in which nobody else changes this container."""
+        return Lock(self.fd)
+
+    def read(self) -> State:
+        """The state. Raises ContainerNotFound while it is only being made or removed, AiorunError if it can't be understood."""
+        try:
+            fd = os.open(_STATE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        except FileNotFoundError:
+            raise ContainerNotFound(self.id) from None
+        with open(fd, "rb") as file:
+            content = file.read(_STATE_LIMIT)
+        try:
+            document = loads(content)
+            return State(**document)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise AiorunError(f'read "{self.path}/{_STATE}": {error}') from None
+
+    def write(self, state: State) -> None:
+        """Make `state` the state, whole or not at all. To be called within `locked`. Raises AiorunError."""
+        try:
+            fd = os.open(_NEXT_STATE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
+            try:
+                content = memoryview(dumps(state.__dict__).encode())
+                while content:
+                    content = content[os.write(fd, content) :]
+            finally:
+                os.close(fd)
+            os.rename(_NEXT_STATE, _STATE, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except OSError as error:
+            raise AiorunError(f'write "{self.path}/{_STATE}": {reason(error)}') from None
+
+    def make_fifo(self, uid: int, gid: int) -> int:
+        """exec.fifo, 0622, the container's root's; an O_PATH fd of it for the init. Raises AiorunError."""
+        try:
+            os.mkfifo(FIFO, 0o622, dir_fd=self.fd)
+            fd = os.open(FIFO, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+            os.chmod(FIFO, 0o622, dir_fd=self.fd)  # whatever the umask was
+            if (uid, gid) != (os.geteuid(), os.getegid()):
+                os.chown(FIFO, uid, gid, dir_fd=self.fd)
+        except OSError as error:
+            raise AiorunError(f'make the fifo "{self.path}/{FIFO}": {reason(error)}') from None
+        return fd
+
+    def open_fifo(self) -> int:
+        """exec.fifo for reading, at once, whether or not an init waits at it. Raises FileNotFoundError once it's gone."""
+        return os.open(FIFO, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+
+    def remove_fifo(self) -> None:
+        """Somebody has started the container: nobody will again."""
+        _unlink(FIFO, self.fd)
+
+    def remove(self) -> None:
+        """Free the id: all files, the state last, and the directory. One that is gone already is fine. Raises AiorunError."""
+        try:
+            for name in sorted(os.listdir(self.fd), key=lambda name: name == _STATE):
+                _unlink(name, self.fd)
+            os.rmdir(self.path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise AiorunError(f'remove the directory "{self.path}": {reason(error)}') from None
+
+
+class Lock:
+    """flock of a directory. flock(2): it goes with the process, so that a SIGKILL leaves none behind."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def __exit__(self, *_error: object) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+
+def _unlink(name: str, directory: int) -> None:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+
+
+def identity(state: State) -> tuple[str, bool] | None:
+    """(state letter, whether it never exec'd) of the container's init, None if that process is gone.
+
+    pid and start time are compared: a pid that was taken by somebody else isn't ours (signals to a reused pid).
+    """
+    if not state.pid:
+        return None
+    try:
+        started, letter, flags = start_time(state.pid)
+    except (ProcessLookupError, ValueError):
+        return None
+    return (letter, bool(flags & _FORKNOEXEC)) if started == state.start_time else None
+
+
+def read_all(store: Store) -> Iterator[tuple[str, State | AiorunError]]:
+    """Each id with its state, or with what is wrong with it. One that goes meanwhile is left out."""
+    for id in store.ids():
+        try:
+            with store.open(id) as directory:
+                yield id, directory.read()
+        except ContainerNotFound:
+            continue
+        except AiorunError as error:
+            yield id, error
