@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 
@@ -60,14 +61,14 @@ class Listener:
                 raise ConsoleError(f'accept on "{self.path}": {reason(error)}') from None
 
     def close(self) -> None:
-        """Stop listening, and remove the socket."""
-        self._socket.close()
+        """Remove the socket, and stop listening: in this order, since a stale one may be replaced at any time."""
         identity, self._identity = self._identity, None
         try:
             if identity is not None and _identity(self.path) == identity:
                 os.unlink(self.path)
         except OSError:
             pass  # it's gone
+        self._socket.close()
 
     def __enter__(self) -> Listener:
         return self
@@ -129,20 +130,26 @@ def _listen(path: str) -> _socket.socket:
 
 
 def _take_stale_away(path: str) -> bool:
-    """Remove a socket that nobody listens at; False if somebody does, or if it's no socket."""
-    aside = os.path.join(os.path.dirname(path), f".{os.getpid()}.stale")
+    """Remove a socket that nobody listens at; False if somebody does, or if it's no socket.
+
+    Under a lock of its directory, or of two who find it stale the slower removes what the faster put there. Who
+    doesn't get the lock at once is the slower one.
+    """
     try:
-        stale = _identity(path)
-        if stale is None or not socket.refuses(path):
+        directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _identity(path) is None or not socket.refuses(path):
             return False
-        os.rename(path, aside)
-        if _identity(aside) != stale:  # another took the path meanwhile: give it back
-            os.link(aside, path)
-        os.unlink(aside)
+        os.unlink(path)
     except FileNotFoundError:
         pass  # somebody else removed it: whoever listens first has it
     except OSError:
         return False
+    finally:
+        os.close(directory)
     return True
 
 
