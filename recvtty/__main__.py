@@ -9,6 +9,7 @@ from functools import partial
 
 import trio
 
+from aiorun.console.stream import fill_standard_streams
 from aiorun.errors import AiorunError
 from recvtty.server import serve
 
@@ -31,6 +32,7 @@ Exit status: 0 when the terminal hung up, or on SIGTERM and SIGINT; 1 if the soc
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve as `argv` says until there's nothing more to serve; the exit status."""
+    fill_standard_streams()
     arguments = _parser().parse_args(argv)
     server = partial(serve, arguments.socket, mode=arguments.mode, pid_file=arguments.pid_file, stdin=not arguments.no_stdin)
     failures: list[BaseException] = []

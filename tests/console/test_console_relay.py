@@ -127,9 +127,9 @@ def test_output_to_a_socket_arrives() -> None:
         assert process.wait() == 0
 
 
-def test_a_closed_stdin_is_at_its_end(tmp_path: Path) -> None:
-    with front(["echo", "alive"], stdin=None, preexec_fn=lambda: os.close(0)) as process:
-        assert stream(process.stdout).read() == b"alive\n"
+def test_a_closed_stdin_is_at_its_end_and_no_file_of_ours() -> None:
+    with front(["sh", "-c", "echo alive; readlink /proc/$PPID/fd/0"], stdin=None, preexec_fn=lambda: os.close(0)) as process:
+        assert stream(process.stdout).read() == b"alive\n/dev/null\n"
 
 
 # --- who is slow, blocked or gone ------------------------------------------------------------------------------

@@ -124,6 +124,14 @@ def test_single_outlives_the_end_of_its_stdin(start: Start) -> None:
     assert server.process.wait() == 0
 
 
+def test_closed_standard_streams_are_no_hindrance(start: Start) -> None:
+    server = start(preexec_fn=lambda: os.closerange(0, 3))
+    peer = server.lend()
+    os.write(peer, b"to nobody")
+    os.close(peer)
+    assert server.process.wait() == 0
+
+
 def test_no_stdin_types_nothing(start: Start) -> None:
     server = start("--no-stdin")
     peer = server.lend()
