@@ -27,7 +27,7 @@ _FORKNOEXEC = 0x40  # PF_FORKNOEXEC, linux/sched.h: set from fork to execve
 
 
 class State(Record):
-    """What is remembered of a container. `pid` 0: no init yet. `status` is creating or created: the rest is seen, not remembered."""
+    """What is remembered of a container. `pid` 0: no init yet. `status` is creating or created: the rest is seen."""
 
     oci_version: str
     id: str

@@ -12,7 +12,7 @@ from aiorun.wire.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from aiorun.waiter import Waiter
@@ -132,7 +132,7 @@ class Cgroup:
 
     # --- limits: v1 and v2
 
-    def apply(self, resources: Resources, devices: list[Mapping[str, Any]] | None = None, *, update: bool = False) -> None:
+    def apply(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None = None, *, update: bool = False) -> None:
         """Set what `linux.resources` asks for. Zero means unset, -1 unlimited, as in runc.
 
         The device rules are completed by the default ones (`aiorun.cgroups.devices.device_rules`; `devices` is

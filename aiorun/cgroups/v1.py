@@ -11,7 +11,7 @@ from aiorun.errors import CgroupError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from aiorun.cgroups.limits import Resources
@@ -50,7 +50,7 @@ class CgroupV1(Cgroup):
 
     # --- limits
 
-    def apply(self, resources: Resources, devices: list[Mapping[str, Any]] | None = None, *, update: bool = False) -> None:
+    def apply(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None = None, *, update: bool = False) -> None:
         if resources.get("unified"):
             raise CgroupError("set linux.resources.unified: this host has cgroup v1, and unified is for v2")
         set_cpuset(self._controller("cpuset"), resources)
@@ -70,7 +70,7 @@ class CgroupV1(Cgroup):
     def _controller(self, name: str) -> Controller:
         return Controller(name, self.paths.get(name))
 
-    def _set_devices(self, resources: Resources, devices: list[Mapping[str, Any]] | None) -> None:
+    def _set_devices(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None) -> None:
         from aiorun.cgroups.devices import DeviceRule, device_list, device_rules
 
         controller = self._controller("devices")

@@ -12,7 +12,7 @@ from aiorun.errors import CgroupError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from aiorun.cgroups.limits import Resources
@@ -49,7 +49,7 @@ class CgroupV2(Cgroup):
 
     # --- limits
 
-    def apply(self, resources: Resources, devices: list[Mapping[str, Any]] | None = None, *, update: bool = False) -> None:
+    def apply(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None = None, *, update: bool = False) -> None:
         set_pids(self._controller("pids"), resources)
         self._set_memory(resources)
         if resources.get("blockIO"):
@@ -81,7 +81,7 @@ class CgroupV2(Cgroup):
             if value:
                 raise CgroupError(f"set linux.resources.{name}: this host has cgroup v2, which has no such limit")
 
-    def _set_devices(self, resources: Resources, devices: list[Mapping[str, Any]] | None) -> None:
+    def _set_devices(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None) -> None:
         from aiorun.cgroups.device_program import assemble
         from aiorun.cgroups.devices import device_list, device_rules
         from aiorun.linux import bpf

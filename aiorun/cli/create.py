@@ -44,9 +44,7 @@ A container with a terminal, received by recvtty:
 def run(options: Options, arguments: list[str], context: Context) -> int:
     refuse_what_is_not_there(context)
     chosen, spec, bundle = prepare(options)
-    drive(
-        create(Store(context.root), arguments[0], spec, bundle, chosen, waiter=PollWaiter(), spawner=HereSpawner())
-    )
+    drive(create(Store(context.root), arguments[0], spec, bundle, chosen, waiter=PollWaiter(), spawner=HereSpawner()))
     return 0
 
 

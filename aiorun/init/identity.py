@@ -24,6 +24,14 @@ def join_namespace(init: Init, step: ops.JoinNamespace) -> None:
     os.close(fd)
 
 
+def join_cgroup(init: Init, step: ops.JoinCgroup) -> None:
+    fd = os.open(f"{step.source}/tasks", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, b"0")
+    finally:
+        os.close(fd)
+
+
 def unshare_cgroup(init: Init, step: ops.UnshareCgroup) -> None:
     process.unshare(process.CLONE_NEWCGROUP)
 
@@ -97,7 +105,9 @@ def verify_directory(init: Init, step: ops.VerifyDirectory) -> None:
         os.fchdir(fd)
         os.close(fd)
     if not os.getcwd().startswith("/"):  # getcwd(3): "(unreachable)" before a directory outside our root
-        raise StepFailed("current working directory is outside of container mount namespace root -- possible container breakout detected")
+        raise StepFailed(
+            "current working directory is outside of container mount namespace root -- possible container breakout detected"
+        )
 
 
 def set_ids(init: Init, step: ops.SetIds) -> None:

@@ -15,15 +15,15 @@ from aiorun.wire.protocol import Failed, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket as Socket
     from collections.abc import Callable
     from typing import Any, NoReturn
-
-    from _socket import socket as Socket
 
     from aiorun.wire.plan import Plan
 
 EXECUTE: dict[type[ops.Operation], Callable[[Init, Any], None]] = {
     ops.JoinNamespace: identity.join_namespace,
+    ops.JoinCgroup: identity.join_cgroup,
     ops.UnshareCgroup: identity.unshare_cgroup,
     ops.NewSession: identity.new_session,
     ops.JoinKeyring: identity.join_keyring,

@@ -50,7 +50,7 @@ def find_program(init: Init, step: ops.FindProgram) -> None:
     if "/" in step.name:
         fault = _fault_of(step.name)
         if fault:
-            raise StepFailed(f'{step.describe()}: {f"stat {step.name}" if fault == _ENOENT else ""}'.rstrip(" :"), fault)
+            raise StepFailed(f"{step.describe()}: {f'stat {step.name}' if fault == _ENOENT else ''}".rstrip(" :"), fault)
         init.program = step.name
         return
     for directory in step.path.split(":"):
@@ -79,7 +79,7 @@ def report(init: Init, step: ops.Report) -> None:
 
 
 def await_start(init: Init, step: ops.AwaitStart) -> None:
-    """Block until somebody reads the fifo. One who was killed between opening and reading has not started us: wait for the next."""
+    """Block until somebody reads the fifo. One who is killed between opening and reading has not started us: wait for another."""
     path = f"self/fd/{init.files[step.fd]}"
     while True:
         fifo = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=init.procfs)

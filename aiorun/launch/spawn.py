@@ -10,10 +10,9 @@ from aiorun.wire.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket as Socket
     from collections.abc import Mapping
     from typing import Protocol
-
-    from _socket import socket as Socket
 
     from aiorun.wire.plan import Plan
 
@@ -48,7 +47,8 @@ def clone_init(plan: Plan, files: dict[str, int], *, flags: int = 0) -> Spawned:
     try:
         pid, pidfd = _clone_into(plan, files, flags)
         if pid == 0:
-            files.pop(plan.join_pid, None)
+            for name in (plan.join_pid, "cgroup"):  # they have served
+                files.pop(name, None)
             run(plan, files, theirs)
     except OSError:
         ours.close()
@@ -60,15 +60,13 @@ def clone_init(plan: Plan, files: dict[str, int], *, flags: int = 0) -> Spawned:
 
 def _clone_into(plan: Plan, files: dict[str, int], flags: int) -> tuple[int, int]:
     """clone, where a pid namespace is joined with a setns around it: that only ever moves the children. setns(2)."""
+    cgroup = files.get("cgroup", -1)
     if not plan.join_pid:
-        return process.clone(plan.clone_flags | flags)
+        return process.clone(plan.clone_flags | flags, cgroup=cgroup)
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
         process.setns(files[plan.join_pid], process.CLONE_NEWPID)
-        try:
-            pid, pidfd = process.clone(plan.clone_flags | flags)
-        finally:
-            pass
+        pid, pidfd = process.clone(plan.clone_flags | flags, cgroup=cgroup)
         if pid:
             process.setns(own, process.CLONE_NEWPID)
         return pid, pidfd

@@ -21,9 +21,7 @@ CLOSE_RANGE_CLOEXEC = 4
 
 def openat2(directory: int, path: str, flags: int, *, resolve: int, mode: int = 0) -> int:
     """Open `path` below the fd `directory` with RESOLVE_* restrictions; close-on-exec always. openat2(2), Linux 5.6."""
-    how = Buffer(
-        (flags | O_CLOEXEC).to_bytes(8, "little") + mode.to_bytes(8, "little") + resolve.to_bytes(8, "little")
-    )
+    how = Buffer((flags | O_CLOEXEC).to_bytes(8, "little") + mode.to_bytes(8, "little") + resolve.to_bytes(8, "little"))
     while True:
         try:
             return call(OPENAT2, directory, encode(path), how, 24, path=path)
@@ -53,6 +51,13 @@ def _close_one_by_one(first: int, last: int, flags: int) -> None:
                     os.close(fd)
             except OSError:
                 pass  # the listing's own fd
+
+
+def filesystem_of(path: str) -> tuple[int, int]:
+    """(f_type, f_flags as os.ST_*) of the mount that `path` is on; the last link is followed. statfs(2)."""
+    buffer = Buffer(120)
+    call(NUMBER["statfs"], encode(path), buffer, path=path)
+    return buffer.integer(0, 8), buffer.integer(80, 8)
 
 
 def filesystem_type(fd: int) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-
 import _socket
+import fcntl
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 

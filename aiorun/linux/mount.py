@@ -17,8 +17,8 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC 
 MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 
-# mount_setattr(2)
-MOUNT_ATTR_RDONLY = 1
+# mount_setattr(2), fsmount(2)
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
 
 
 def open_tree(directory: int, path: str, *, clone: bool = False, recursive: bool = False) -> int:

@@ -6,7 +6,7 @@ import os
 
 # Since 5.0 all machines share their new numbers (424 and up).
 PIDFD_SEND_SIGNAL, OPEN_TREE, MOVE_MOUNT, FSOPEN, FSCONFIG, FSMOUNT, FSPICK = 424, 428, 429, 430, 431, 432, 433
-PIDFD_OPEN, CLOSE_RANGE, OPENAT2, PIDFD_GETFD, MOUNT_SETATTR = 434, 436, 437, 438, 442
+PIDFD_OPEN, CLONE3, CLOSE_RANGE, OPENAT2, PIDFD_GETFD, MOUNT_SETATTR = 434, 435, 436, 437, 438, 442
 
 _X86_64 = {
     "clone": 56, "setresuid": 117, "setresgid": 119, "setgroups": 116, "capset": 126, "capget": 125, "prctl": 157,

@@ -45,8 +45,8 @@ async def run_program(
 ) -> Ending:
     """Run a program, in `cwd`, to its end with `stdin` on its standard input; after `timeout` seconds it gets SIGKILL.
 
-    One that never reads its input comes to no harm and doesn't hold us up. What it says is read only while it lives, since what it
-    leaves in the background may keep the pipes. Raises OSError when it can't be run. A cancel kills it.
+    One that never reads its input comes to no harm and doesn't hold us up. What it says is read only while it lives, since
+    what it leaves in the background may keep the pipes. Raises OSError when it can't be run. A cancel kills it.
     """
     with _Pipes() as pipes:
         with _Inside(cwd):

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiorun.spec.types import Process, Spec
+    from aiorun.spec.types import Hook, Process, Spec
 
 __all__ = ["Hierarchy", "Plan", "Request", "compile_plan", "hook_state", "rootfs"]
 
@@ -50,6 +50,8 @@ def rootfs(spec: Spec, bundle: str) -> str:
 
 
 def _surroundings(request: Request, namespaces: Namespaces) -> Iterator[ops.Operation]:
+    for hierarchy in request.hierarchies:
+        yield ops.JoinCgroup(hierarchy.source)
     yield from namespaces.join()
     yield ops.NewSession()
     if not request.no_new_keyring:
@@ -123,7 +125,8 @@ def _has_hooks(spec: Spec, *kinds: str) -> bool:
 
 def _hooks(spec: Spec, request: Request, kind: str) -> Iterator[ops.Operation]:
     status = "created" if kind == "startContainer" else "creating"
-    for index, hook in enumerate((spec.get("hooks") or {}).get(kind) or []):  # type: ignore[attr-defined]
+    hooks: dict[str, list[Hook]] = {**(spec.get("hooks") or {})}  # type: ignore[dict-item]
+    for index, hook in enumerate(hooks.get(kind) or []):
         env = hook.get("env")
         yield ops.RunHook(
             kind=kind,

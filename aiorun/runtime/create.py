@@ -22,7 +22,7 @@ from aiorun.wire.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiorun.launch.spawn import Spawned, Spawner
     from aiorun.plan import Plan
@@ -114,8 +114,8 @@ class _Creation:
         linux = self._spec.get("linux", {})
         cgroup.create()
         cgroup.apply(linux.get("resources") or {}, linux.get("devices"))
+        files |= self._open_cgroup(cgroup)
         init = await self._spawn(plan, files)
-        cgroup.add(init.pid)
         state = state.replace(pid=init.pid, start_time=start_time(init.pid)[0])
         with directory.locked():
             directory.write(state)
@@ -157,13 +157,13 @@ class _Creation:
         """The files that the init gets by name; ours are closed when create is over."""
         files = {"proc": _open_procfs(), "fifo": directory.make_fifo(os.geteuid(), os.getegid())}
         for fd in files.values():
-            self._closing.add(lambda fd=fd: os.close(fd))
+            self._closing.add(_closer(fd))
         for name, path, at in plan.opens:
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             except OSError as error:
                 raise AiorunError(f'open "{path}" ({at}): {reason(error)}') from None
-            self._closing.add(lambda fd=fd: os.close(fd))
+            self._closing.add(_closer(fd))
             files[name] = fd
         if self._options.console_socket:
             try:
@@ -173,6 +173,17 @@ class _Creation:
             self._closing.add(console.close)
             files["console"] = console.fileno()
         return files
+
+    def _open_cgroup(self, cgroup: cgroups.Cgroup) -> dict[str, int]:
+        """The v2 cgroup, for the init to be born into. The v1 ones it joins itself, by its plan."""
+        if "" not in cgroup.paths:
+            return {}
+        try:
+            fd = os.open(cgroup.paths[""], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise AiorunError(f'open the cgroup "{cgroup.paths[""]}": {reason(error)}') from None
+        self._closing.add(lambda: os.close(fd))
+        return {"cgroup": fd}
 
     async def _spawn(self, plan: Plan, files: dict[str, int]) -> Spawned:
         try:
@@ -315,7 +326,7 @@ def compile_for(id: str, spec: Spec, bundle: str, options: Options, *, console: 
 
 
 def _hierarchies(host: cgroups.Layout, cgroup: cgroups.Cgroup) -> tuple[Hierarchy, ...]:
-    """The v1 hierarchies as a container's cgroup mount shows them: one for each that is mounted, whatever controllers share it."""
+    """The v1 hierarchies as a container's cgroup mount shows them: one for each that is mounted, with all its controllers."""
     controllers: dict[str, list[str]] = {}
     for name in cgroup.paths:
         if name and host.version == cgroups.V1:
@@ -324,6 +335,10 @@ def _hierarchies(host: cgroups.Layout, cgroup: cgroups.Cgroup) -> tuple[Hierarch
         Hierarchy(os.path.basename(mount_point), ",".join(names), cgroup.paths[names[0]])
         for mount_point, names in controllers.items()
     )
+
+
+def _closer(fd: int) -> Callable[[], None]:
+    return lambda: os.close(fd)
 
 
 def told(message: Failed) -> str:
@@ -351,7 +366,7 @@ def _check_rootfs(path: str) -> None:
     try:
         mode = os.lstat(path).st_mode
     except OSError as error:
-        raise AiorunError(f'invalid rootfs: stat {path} (root.path): {reason(error)}') from None
+        raise AiorunError(f"invalid rootfs: stat {path} (root.path): {reason(error)}") from None
     if mode & 0o170000 != 0o040000 or os.path.realpath(path) != path:
         raise AiorunError("invalid rootfs: not an absolute path, or a symlink (root.path)")
 

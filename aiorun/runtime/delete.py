@@ -40,7 +40,7 @@ async def delete(
 
 
 def _read(directory: Directory, *, force: bool) -> State | None:
-    """The state, or with `force` None where there's none or a broken one: a create or delete that was killed. Then the rest is removed."""
+    """The state. With `force` None where there's none or a broken one, which a killed create or delete left: that is removed."""
     try:
         return directory.read()
     except AiorunError:
@@ -54,9 +54,7 @@ def _read(directory: Directory, *, force: bool) -> State | None:
                 return None
 
 
-async def destroy(
-    directory: Directory, state: State, *, waiter: Waiter, warn: Callable[[str], None] | None = None
-) -> None:
+async def destroy(directory: Directory, state: State, *, waiter: Waiter, warn: Callable[[str], None] | None = None) -> None:
     """Kill what is left of the container, remove its cgroup and directory, run the poststop hooks."""
     pidfd = open_init(state)
     if pidfd >= 0:

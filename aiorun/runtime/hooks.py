@@ -1,4 +1,4 @@
-"""The hooks that run outside: prestart, createRuntime, poststart, poststop. runtime.md, "Lifecycle"; config.md, "POSIX-platform Hooks"."""
+"""The hooks that run outside: prestart, createRuntime, poststart, poststop. config.md, "POSIX-platform Hooks"."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def hook_state(state: State, status: str, *, pid: int) -> dict[str, Any]:
     """What a hook reads on its standard input: the specification's members alone."""
-    document = {"ociVersion": state.oci_version, "id": state.id, "status": status, "bundle": state.bundle}
+    document: dict[str, Any] = {"ociVersion": state.oci_version, "id": state.id, "status": status, "bundle": state.bundle}
     if pid:
         document["pid"] = pid
     if state.annotations:

@@ -33,8 +33,8 @@ _REFUSED = {
 async def start(store: Store, id: str, *, waiter: Waiter) -> State:
     """Let a created container's program begin; returns once it has been exec'd and the poststart hooks have run.
 
-    Raises ContainerNotFound, InvalidState, InitFailed (a startContainer hook, execve, an init that died), and HookFailed after which the
-    container is gone. Of two starts one wins. A cancel leaves the container created or started, never in between.
+    Raises ContainerNotFound, InvalidState, InitFailed (a startContainer hook, execve, an init that died), and HookFailed,
+    after which the container is gone. Of two starts one wins. A cancel leaves the container created or started, never in between.
     """
     with store.open(id) as directory:
         state = directory.read()
@@ -105,5 +105,3 @@ def _judge(said: bytes, state: State) -> None:
     if said == b"0" and not never_ran:
         return
     raise InvalidState(_RUNNING) if _is_running(state) and not said else InitFailed(_DEAD)
-
-

@@ -37,6 +37,20 @@ class JoinNamespace(Operation):
         return f'join the {self.kind} namespace "{self.path}" ({self.at})'
 
 
+class JoinCgroup(Operation):
+    """Move ourselves into a v1 cgroup of the host's. (The v2 one we are born into.)
+
+    By ourselves, with `0` to its `tasks`: a move by somebody else takes a lock for which the kernel waits an RCU grace period,
+    some 15 ms. kernel/cgroup/cgroup.c, cgroup_procs_write_start.
+    """
+
+    source: str
+    at: str = "linux.cgroupsPath"
+
+    def describe(self) -> str:
+        return f'join the cgroup "{self.source}" ({self.at})'
+
+
 class UnshareCgroup(Operation):
     """A cgroup namespace whose root is the cgroup that the parent has put us into."""
 
