@@ -162,15 +162,17 @@ class Cgroup:
     async def _kill_all(self, waiter: Waiter) -> None:
         sent: set[int] = set()
         passes = 0
-        while pids := set(self.pids()) - sent:
-            passes += 1
-            if passes > _PASSES:  # they fork faster than we kill: a frozen process doesn't fork
-                await self._freeze_quietly(waiter)
-                pids = set(self.pids())
-            _send(_KILL, pids)
-            sent |= pids
-        if self.frozen():
-            self.thaw()  # a frozen v1 process dies only once it is thawed
+        try:
+            while pids := set(self.pids()) - sent:
+                passes += 1
+                if passes > _PASSES:  # they fork faster than we kill: a frozen process doesn't fork
+                    await self._freeze_quietly(waiter)
+                    pids = set(self.pids())
+                _send(_KILL, pids)
+                sent |= pids
+        finally:
+            if self.frozen():
+                self._thaw_quietly()  # a frozen v1 process dies only once it is thawed
 
     async def _freeze_quietly(self, waiter: Waiter) -> None:
         try:
@@ -182,13 +184,24 @@ class Cgroup:
 
     async def freeze(self, waiter: Waiter) -> None:
         """Stop all its processes where they are; returns when they have stopped. Raises CgroupError after 2 seconds."""
-        if not await self._freeze(waiter, _FREEZE_SECONDS):
-            self.thaw()
+        stopped = False
+        try:
+            stopped = await self._freeze(waiter, _FREEZE_SECONDS)
+        finally:
+            if not stopped:  # cancelled, too: nobody knows then that someone has to thaw it
+                self._thaw_quietly()
+        if not stopped:
             raise CgroupError(f"freeze cgroup {self._freezer()}: its processes did not stop within {_FREEZE_SECONDS:g} seconds")
 
     async def _freeze(self, waiter: Waiter, seconds: float) -> bool:
         self._request_freeze()
         return await _until(waiter, self._has_stopped, seconds)
+
+    def _thaw_quietly(self) -> None:
+        try:
+            self.thaw()
+        except CgroupError:
+            pass  # gone meanwhile: nothing in it is frozen
 
     def thaw(self) -> None:
         """Let its processes go on. Raises CgroupError."""
