@@ -20,7 +20,7 @@ import pytest
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
 DYING_SECONDS = 5.0  # what was killed as the test's last act may take this long to be gone
-SEALED = "/run/aiorun"  # the sealed interpreter stays mounted below it, for the next command
+SEALED = "/run/aiorun-python"  # the sealed interpreter stays mounted below it, for the next command
 
 libc = ctypes.CDLL(None, use_errno=True)
 
