@@ -200,8 +200,10 @@ def _hand_down(path: str) -> None:
         return
     try:
         files.write(f"{path}/cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(wanted)))
-    except OSError:
-        for name in sorted(wanted):  # one that can't be had (processes in `path`, real-time ones) must not cost the others
+    except OSError as error:
+        if error.errno == 16:  # EBUSY: `path` has processes. cpu and pids alone would be had, at the price of making it and
+            return  # all below it threaded, so that no domain controller works there and the container's joining fails
+        for name in sorted(wanted):  # one that can't be had must not cost the others
             try:
                 files.write(f"{path}/cgroup.subtree_control", f"+{name}")
             except OSError:

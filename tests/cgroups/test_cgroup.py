@@ -191,6 +191,21 @@ def test_adding_a_process_that_is_gone_is_an_error(make: Make) -> None:
         make().add(process.pid)
 
 
+def test_below_a_cgroup_with_processes_a_limit_is_an_error_and_a_container_without_one_is_fine(
+    host: Layout, make: Make, sleeper: Sleeper, cgroup_parent: str
+) -> None:
+    need_v2(host)
+    sleeper(make(f"{cgroup_parent}/busy"))
+    child = make(f"{cgroup_parent}/busy/child")
+    process = sleeper(child)
+    assert child.pids() == [process.pid]
+    with pytest.raises(CgroupError, match=r"^set linux.resources.pids.limit to 5: there is no pids controller$"):
+        child.apply({"pids": {"limit": 5}}, update=True)
+    process.kill()
+    process.wait()
+    drive(child.remove(WAITER))
+
+
 # --- processes
 
 
