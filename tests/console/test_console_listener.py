@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket as _sockets
 from collections.abc import Callable, Iterator
@@ -176,6 +177,16 @@ def test_of_many_who_find_a_stale_socket_one_gets_it(path: str) -> None:
         os.close(fd)
     assert sorted(answers) == sorted(b"-" * 7 + b"+")
     assert os.listdir(os.path.dirname(path)) == []
+
+
+def test_a_stale_socket_that_another_is_replacing_is_left_to_it(path: str) -> None:
+    socket.listen(path).close()
+    directory = os.open(os.path.dirname(path), os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    with pytest.raises(ConsoleError, match="address already in use"):
+        Listener(path)
+    os.close(directory)
+    Listener(path).close()
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
