@@ -132,8 +132,11 @@ def bind(init: Init, step: ops.Bind) -> None:
     tree = linux.open_tree(linux.AT_FDCWD, step.source, clone=True, recursive=step.recursive)
     if step.target.rstrip("/") == "/proc" and filesystem_type(tree) != PROC_SUPER_MAGIC:
         raise StepFailed(f'{step.describe()}: "/proc" cannot be covered by something that is not proc')
-    target = _target(init, step, directory=stat.S_ISDIR(os.fstat(tree).st_mode))
+    directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+    target = _target(init, step, directory=directory)
     try:
+        if stat.S_ISDIR(os.fstat(target).st_mode) != directory:
+            raise StepFailed(step.describe(), _ENOTDIR)  # mount(2) has it so; move_mount's EINVAL tells nobody
         linux.move_mount(tree, target)
     finally:
         os.close(target)

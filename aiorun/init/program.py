@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aiorun.init.state import Init
     from aiorun.wire import ops
 
-_EPIPE, _EISDIR, _ENOENT = 32, 21, 2
+_ENOENT, _EACCES, _EISDIR = 2, 13, 21
 _PASSWD_LIMIT = 1 << 20
 
 
@@ -48,28 +48,34 @@ def _home_of(init: Init, uid: int) -> str:
 def find_program(init: Init, step: ops.FindProgram) -> None:
     """As execvp would, in the program's own PATH, as the user, now that we are inside. Go's words, which engines match."""
     if "/" in step.name:
-        fault = _fault_of(step.name)
+        try:
+            fault = _fault_of(step.name)
+        except OSError as error:
+            raise StepFailed(f"{step.describe()}: stat {step.name}", error.errno or _ENOENT) from None
         if fault:
-            raise StepFailed(f"{step.describe()}: {f'stat {step.name}' if fault == _ENOENT else ''}".rstrip(" :"), fault)
+            raise StepFailed(step.describe(), fault)
         init.program = step.name
         return
     for directory in step.path.split(":"):
         candidate = f"{directory}/{step.name}"
-        if candidate.startswith("/") and not _fault_of(candidate):
+        if candidate.startswith("/") and _is_program(candidate):
             init.program = candidate
             return
     raise StepFailed(f"{step.describe()}: executable file not found in $PATH")
 
 
 def _fault_of(path: str) -> int:
-    """The errno that keeps `path` from being executed, or 0."""
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        return error.errno or _ENOENT
-    if stat.S_ISDIR(found.st_mode):
+    """The errno that keeps what is at `path` from being executed, or 0. Raises OSError if nothing can be seen there."""
+    if stat.S_ISDIR(os.stat(path).st_mode):
         return _EISDIR
-    return 0 if os.access(path, os.X_OK) else 13  # EACCES
+    return 0 if os.access(path, os.X_OK) else _EACCES
+
+
+def _is_program(path: str) -> bool:
+    try:
+        return not _fault_of(path)
+    except OSError:
+        return False
 
 
 def report(init: Init, step: ops.Report) -> None:

@@ -208,10 +208,13 @@ class _Creation:
             raise AiorunError(f"set process.oomScoreAdj to {score}: {reason(error)}") from None
 
     def _raise_hard_limits(self, pid: int) -> None:
-        """Hard limits above ours, which only we may raise; the init sets the limits themselves last of all. prlimit(2)."""
+        """Hard limits above ours, which only we may raise; the init sets the limits themselves last of all. prlimit(2).
+
+        The init has ours so far. It isn't asked for them: it's another user by now, which takes CAP_SYS_RESOURCE.
+        """
         for index, limit in enumerate(self._spec["process"].get("rlimits") or []):
             resource = RLIMITS[limit["type"]]
-            soft, hard = get_rlimit(resource, pid=pid)
+            soft, hard = get_rlimit(resource)
             if limit["hard"] > hard:
                 try:
                     set_rlimit(resource, soft, limit["hard"], pid=pid)
@@ -367,6 +370,8 @@ def _check_rootfs(path: str) -> None:
         mode = os.lstat(path).st_mode
     except OSError as error:
         raise AiorunError(f"invalid rootfs: stat {path} (root.path): {reason(error)}") from None
+    if mode & 0o170000 == 0o100000:
+        raise AiorunError(f"invalid rootfs: {path} (root.path): not a directory")
     if mode & 0o170000 != 0o040000 or os.path.realpath(path) != path:
         raise AiorunError("invalid rootfs: not an absolute path, or a symlink (root.path)")
 
