@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,13 @@ def test_fifty_first_commands_at_once_end_with_one_seal(world: World) -> None:
     assert sorted(os.listdir(world.place)) == sorted(["empty", "lock", NAME, KEY])
 
 
+def test_the_seal_is_made_under_a_lock(world: World) -> None:
+    slowly = (need("strace"), "-o", "/dev/null", "-e", "trace=move_mount", "-e", "inject=move_mount:delay_enter=300000")
+    running = [subprocess.Popen(world.argv(*slowly, *world.command(WHERE)), stdout=subprocess.PIPE) for _ in range(6)]
+    assert {command.communicate(timeout=60)[0].decode() for command in running} == {f'["{SEALED}", "overlay"]'}
+    assert len(world.overlays()) == 1
+
+
 def test_the_seal_is_usable_under_any_umask(world: World) -> None:
     world.run("/bin/sh", "-c", 'umask 077; exec "$@"', "sh", *world.command(WHERE))
     user = (need("setpriv"), "--reuid", "65534", "--regid", "65534", "--clear-groups")
@@ -149,17 +157,16 @@ def relocated(tmp_path: Path) -> Path:
     return python
 
 
-def upgrade(python: Path) -> None:
-    shutil.copy(PYTHON, python.with_suffix(".new"))
-    python.with_suffix(".new").rename(python)
-
-
-def test_an_upgraded_python_gets_a_new_seal_and_the_stale_one_goes(world: World, relocated: Path) -> None:
+@pytest.mark.parametrize("copy", [shutil.copy, shutil.copy2])
+def test_an_upgraded_python_gets_a_new_seal_and_the_stale_one_goes(
+    world: World, relocated: Path, copy: Callable[[Path, Path], object]
+) -> None:
     world.sealed(WHERE)
     old = sealed.key_of(str(relocated), relocated.stat())
     through_link = f"/run/aiorun-python/{sealed.name_of(str(relocated))}/bin/{relocated.name}"
     assert world.sealed(WHERE, python=relocated) == [f"/run/aiorun-python/{old}/bin/{relocated.name}", "overlay"]
-    upgrade(relocated)
+    copy(relocated, relocated.with_suffix(".new"))  # copy2 keeps the times: only the inode tells
+    relocated.with_suffix(".new").rename(relocated)
     new = sealed.key_of(str(relocated), relocated.stat())
     assert world.sealed(WHERE, python=through_link) == [f"/run/aiorun-python/{new}/bin/{relocated.name}", "overlay"]
     assert world.keys() == sorted([KEY, new])
@@ -215,6 +222,7 @@ def test_what_was_put_in_the_place_of_the_seal_is_passed_over_and_made_anew(worl
     start = THROUGH_LINK if os.access(f"/proc/{world.holder}/root{THROUGH_LINK}", os.X_OK) else PYTHON  # as the start script
     assert world.sealed(WHERE, python=start) == [SEALED, "overlay"]
     assert world.sealed(WHERE, python=THROUGH_LINK) == [SEALED, "overlay"]
+    assert sealed.is_roots_directory(os.lstat(world.place / KEY))
     (seal,) = (fields for fields in world.overlays() if fields[4] == BIN)
     assert "ro" in seal[5].split(",")
     assert hashlib.sha256(world.path(SEALED).read_bytes()).digest() == hashlib.sha256(Path(PYTHON).read_bytes()).digest()
@@ -293,7 +301,7 @@ tell([sealed.way_of_this_process(), status.st_nlink, status.st_mode & 0o777, sys
 
 
 def test_where_nothing_can_be_had_the_command_fails_in_one_sentence(world: World) -> None:
-    line = "for d in /dev/shm /tmp /var/tmp; do mount -t tmpfs -o noexec tmpfs $d; done"
+    line = "for d in /dev/shm /tmp /var/tmp; do mount --bind $d $d; mount -o remount,bind,noexec $d; done"
     said = world.run(*without_executable_memory(world, line), *world.command(WHERE), check=False)
     assert said.splitlines()[-1].endswith(f'AiorunError: seal the interpreter "{PYTHON}": permission denied')
 

@@ -38,6 +38,8 @@ class World:
         self.program = "/run/program.py"  # where everybody may read it
         self.path(self.program).write_text(_PROGRAM)
         self.place = self.path("/run/aiorun-python")
+        self._hidden = 0  # the host's own, below our /run
+        self._hidden = len(self.overlays())
 
     def path(self, path: str) -> Path:
         """A path of the world's, as seen from here."""
@@ -71,7 +73,7 @@ class World:
     def overlays(self) -> list[list[str]]:
         """The fields in mountinfo of each overlay below the place. proc(5)."""
         fields = [line.split(" ") for line in Path(f"/proc/{self.holder}/mountinfo").read_text().splitlines()]
-        return [row for row in fields if row[4].startswith("/run/aiorun-python/") and "overlay" in row]
+        return [row for row in fields if row[4].startswith("/run/aiorun-python/") and "overlay" in row][self._hidden :]
 
     def keys(self) -> list[str]:
         """The names of the sealed interpreters there are."""
