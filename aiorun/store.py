@@ -2,6 +2,9 @@
 
 `ROOT/ID/` (0711) is made by mkdir, which is what decides between two creates. state.json is whole or absent: written to another
 name and renamed. Changes are made under flock of the directory, which is never held while waiting.
+
+Who removes a container leaves the mark `removing` there before anything else, and holds its lock until all is gone. So whoever
+creates or starts it meanwhile learns that the other one has won, and of two deletes the second waits.
 """
 
 from __future__ import annotations
@@ -9,8 +12,9 @@ from __future__ import annotations
 import fcntl
 import os
 
-from aiorun.errors import AiorunError, ContainerExists, ContainerNotFound, InvalidId, reason
+from aiorun.errors import AiorunError, ContainerExists, ContainerNotFound, InvalidId, InvalidState, reason
 from aiorun.linux.process import start_time
+from aiorun.undo import Undo
 from aiorun.wire.json import dumps, loads
 from aiorun.wire.record import Record
 
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _STATE, _NEXT_STATE, FIFO = "state.json", ".state.json", "exec.fifo"
+_REMOVING = "removing"
+# A delete that is killed on the way can be done again: what it needs goes last.
+_REMOVED_LAST = {_STATE: 1, _REMOVING: 2}
 _STATE_LIMIT = 1 << 24
 _ID_LIMIT = 1024
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
@@ -71,12 +78,17 @@ class Store:
             except FileNotFoundError:
                 os.makedirs(self.root, 0o700, exist_ok=True)
                 os.mkdir(path, 0o711)
-            os.chmod(path, 0o711)  # whatever the umask: the init opens the fifo as the container's user
         except FileExistsError:
             raise ContainerExists(id) from None
         except OSError as error:
             raise AiorunError(f'make the directory "{path}": {reason(error)}') from None
-        return Directory(self.root, id)
+        with Undo() as undo:
+            undo.add(lambda: os.rmdir(path))
+            directory = Directory(self.root, id)
+            undo.add(directory.close)
+            directory.open_to_init()
+            undo.commit()
+        return directory
 
     def open(self, id: str) -> Directory:
         """The directory of an id that is taken. Raises InvalidId, ContainerNotFound."""
@@ -117,6 +129,13 @@ class Directory:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
+    def open_to_init(self) -> None:
+        """Mode 0711, whatever the umask: the init opens the fifo as the container's user. Raises AiorunError."""
+        try:
+            os.chmod(self.fd, 0o711)
+        except OSError as error:
+            raise AiorunError(f'change the mode of the directory "{self.path}": {reason(error)}') from None
+
     def locked(self) -> Lock:
         """A block in which nobody else changes this container."""
         return Lock(self.fd)
@@ -127,6 +146,8 @@ class Directory:
             fd = os.open(_STATE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
         except FileNotFoundError:
             raise ContainerNotFound(self.id) from None
+        except OSError as error:
+            raise AiorunError(f'open "{self.path}/{_STATE}": {reason(error)}') from None
         with open(fd, "rb") as file:
             content = file.read(_STATE_LIMIT)
         try:
@@ -136,7 +157,8 @@ class Directory:
             raise AiorunError(f'read "{self.path}/{_STATE}": {error}') from None
 
     def write(self, state: State) -> None:
-        """Make `state` the state, whole or not at all. To be called within `locked`. Raises AiorunError."""
+        """Make `state` the state, whole or not at all. To be called within `locked`. Raises InvalidState, AiorunError."""
+        self.check_not_removing()
         try:
             fd = os.open(_NEXT_STATE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
             try:
@@ -149,30 +171,55 @@ class Directory:
         except OSError as error:
             raise AiorunError(f'write "{self.path}/{_STATE}": {reason(error)}') from None
 
+    def check_not_removing(self) -> None:
+        """Raises InvalidState once somebody removes the container, or has removed it. To be called within `locked`."""
+        if os.fstat(self.fd).st_nlink == 0 or _exists(_REMOVING, self.fd):
+            raise InvalidState("the container is being deleted")
+
+    def mark_removing(self) -> int:
+        """Take the right to remove the container: an fd, which holds it; -1 while another one has it.
+
+        To be called within `locked`. Raises ContainerNotFound once it is removed, AiorunError.
+        """
+        try:
+            fd = os.open(_REMOVING, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
+        except FileNotFoundError:
+            raise ContainerNotFound(self.id) from None
+        except OSError as error:
+            raise AiorunError(f'make "{self.path}/{_REMOVING}": {reason(error)}') from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return -1
+        return fd
+
     def make_fifo(self, uid: int, gid: int) -> int:
         """exec.fifo, 0622, the container's root's; an O_PATH fd of it for the init. Raises AiorunError."""
         try:
             os.mkfifo(FIFO, 0o622, dir_fd=self.fd)
-            fd = os.open(FIFO, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
             os.chmod(FIFO, 0o622, dir_fd=self.fd)  # whatever the umask was
             if (uid, gid) != (os.geteuid(), os.getegid()):
                 os.chown(FIFO, uid, gid, dir_fd=self.fd)
+            return os.open(FIFO, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
         except OSError as error:
             raise AiorunError(f'make the fifo "{self.path}/{FIFO}": {reason(error)}') from None
-        return fd
 
     def open_fifo(self) -> int:
         """exec.fifo for reading, at once, whether or not an init waits at it. Raises FileNotFoundError once it's gone."""
         return os.open(FIFO, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
 
     def remove_fifo(self) -> None:
-        """Somebody has started the container: nobody will again."""
+        """Somebody has started the container: nobody will again. Raises InvalidState if it's being deleted. Within `locked`."""
+        self.check_not_removing()
         _unlink(FIFO, self.fd)
 
     def remove(self) -> None:
-        """Free the id: all files, the state last, and the directory. One that is gone already is fine. Raises AiorunError."""
+        """Free the id: all files, and the directory. One that is gone already is fine. Within `locked`. Raises AiorunError."""
+        if os.fstat(self.fd).st_nlink == 0:
+            return  # and whoever has made another one of this name keeps it
         try:
-            for name in sorted(os.listdir(self.fd), key=lambda name: name == _STATE):
+            for name in sorted(os.listdir(self.fd), key=lambda name: _REMOVED_LAST.get(name, 0)):
                 _unlink(name, self.fd)
             os.rmdir(self.path)
         except FileNotFoundError:
@@ -192,6 +239,10 @@ class Lock:
 
     def __exit__(self, *_error: object) -> None:
         fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+
+def _exists(name: str, directory: int) -> bool:
+    return os.access(name, os.F_OK, dir_fd=directory, follow_symlinks=False)
 
 
 def _unlink(name: str, directory: int) -> None:

@@ -12,8 +12,9 @@ from aiorun.linux.file import PROC_SUPER_MAGIC, filesystem_type
 from aiorun.linux.process import get_rlimit, set_rlimit, start_time
 from aiorun.plan import Hierarchy, Request, compile_plan, rootfs
 from aiorun.plan.process import RLIMITS
+from aiorun.runtime.delete import claim
 from aiorun.runtime.hooks import run_hooks
-from aiorun.runtime.process import SIGKILL, kill, reap_child
+from aiorun.runtime.process import SIGKILL, kill, reap_child, write_pid_file
 from aiorun.store import State
 from aiorun.undo import Undo
 from aiorun.waiter import POLLIN
@@ -22,7 +23,7 @@ from aiorun.wire.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Mapping
 
     from aiorun.launch.spawn import Spawned, Spawner
     from aiorun.plan import Plan
@@ -110,9 +111,11 @@ class _Creation:
         _check_preserved(self._options.preserve)
         directory, state = self._take_id(cgroup)
         files = {**files, **self._open_files(plan, directory)}
+        with directory.locked():
+            directory.check_not_removing()  # who removes the container removes the cgroup that is there then
+            cgroup.create()
         self._cgroup = cgroup
         linux = self._spec.get("linux", {})
-        cgroup.create()
         cgroup.apply(linux.get("resources") or {}, linux.get("devices"))
         files |= self._open_cgroup(cgroup)
         init = await self._spawn(plan, files)
@@ -155,16 +158,12 @@ class _Creation:
 
     def _open_files(self, plan: Plan, directory: Directory) -> dict[str, int]:
         """The files that the init gets by name; ours are closed when create is over."""
-        files = {"proc": _open_procfs(), "fifo": directory.make_fifo(os.geteuid(), os.getegid())}
-        for fd in files.values():
-            self._closing.add(_closer(fd))
+        files = {"proc": self._owned(_open_procfs()), "fifo": self._owned(directory.make_fifo(os.geteuid(), os.getegid()))}
         for name, path, at in plan.opens:
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+                files[name] = self._owned(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
             except OSError as error:
                 raise AiorunError(f'open "{path}" ({at}): {reason(error)}') from None
-            self._closing.add(_closer(fd))
-            files[name] = fd
         if self._options.console_socket:
             try:
                 console = socket.connect(self._options.console_socket)
@@ -179,11 +178,14 @@ class _Creation:
         if "" not in cgroup.paths:
             return {}
         try:
-            fd = os.open(cgroup.paths[""], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return {"cgroup": self._owned(os.open(cgroup.paths[""], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))}
         except OSError as error:
             raise AiorunError(f'open the cgroup "{cgroup.paths[""]}": {reason(error)}') from None
+
+    def _owned(self, fd: int) -> int:
+        """`fd`, which is closed when create is over."""
         self._closing.add(lambda: os.close(fd))
-        return {"cgroup": fd}
+        return fd
 
     async def _spawn(self, plan: Plan, files: dict[str, int]) -> Spawned:
         try:
@@ -282,27 +284,34 @@ class _Creation:
     async def undo(self) -> None:
         """Take back what was made, last first. What can't be taken back doesn't keep the rest from it."""
         if self._init is not None:
-            await kill(self._waiter, self._init.pidfd)
-            reap_child(self._init.pidfd)
+            await self._quietly(kill(self._waiter, self._init.pidfd))
             os.close(self._init.pidfd)
             self._init = None
-        if self._cgroup is not None:
-            try:
-                await self._cgroup.kill(SIGKILL, self._waiter)
-                await self._cgroup.remove(self._waiter)
-            except AiorunError:
-                pass  # the error that made us undo says more
         if self._directory is not None:
-            try:
-                with self._directory.locked():
-                    self._directory.remove()
-            except (AiorunError, OSError):
-                pass
+            await self._quietly(self._give_id_back(self._directory))
         if self._pid_file_written:
             try:
                 os.unlink(self._options.pid_file)
             except OSError:
                 pass
+
+    async def _give_id_back(self, directory: Directory) -> None:
+        """The cgroup and the directory, unless a delete has them: then they are its affair, or already another container's."""
+        right, _ = await claim(directory, waiter=self._waiter, force=True)
+        try:
+            if self._cgroup is not None:
+                await self._quietly(self._cgroup.kill(SIGKILL, self._waiter))
+                await self._quietly(self._cgroup.remove(self._waiter))
+            with directory.locked():
+                directory.remove()
+        finally:
+            os.close(right)
+
+    async def _quietly(self, step: Awaitable[None]) -> None:
+        try:
+            await step
+        except (AiorunError, OSError):
+            pass  # the error that made us undo says more
 
     def close(self) -> None:
         self._closing.run()
@@ -340,28 +349,9 @@ def _hierarchies(host: cgroups.Layout, cgroup: cgroups.Cgroup) -> tuple[Hierarch
     )
 
 
-def _closer(fd: int) -> Callable[[], None]:
-    return lambda: os.close(fd)
-
-
 def told(message: Failed) -> str:
     """The sentence of an init that failed."""
     return f"{message.text}: {reason(OSError(message.errno, ''))}" if message.errno else message.text
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """`.NAME` beside it, renamed: decimal, no newline. Raises AiorunError."""
-    directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".{name}")
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-        try:
-            os.write(fd, str(pid).encode())
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
-    except OSError as error:
-        raise AiorunError(f'write the pid file "{path}": {reason(error)}') from None
 
 
 def _check_rootfs(path: str) -> None:
@@ -386,7 +376,10 @@ def _check_preserved(number: int) -> None:
 
 def _open_procfs() -> int:
     """The host's procfs, checked, as an fd: whatever is mounted later, it stays what it is. SECURITY, CVE-2025-52881."""
-    fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise AiorunError(f"open /proc: {reason(error)}") from None
     if filesystem_type(fd) != PROC_SUPER_MAGIC or os.fstat(fd).st_ino != 1:
         os.close(fd)
         raise AiorunError("open /proc: not a procfs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from aiorun.errors import AiorunError, reason
 from aiorun.linux.process import pidfd_open, pidfd_send_signal, reap
 from aiorun.store import identity
 from aiorun.waiter import POLLIN
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 SIGKILL = 9
 _CLD_EXITED = 1
+_DYING_SECONDS = 10.0
 
 
 def open_init(state: State) -> int:
@@ -41,9 +43,19 @@ def send(pidfd: int, signal: int) -> bool:
 
 
 async def kill(waiter: Waiter, pidfd: int) -> None:
-    """KILL, and wait until it has died."""
+    """KILL, wait until it has died, and reap it if it is a child of ours. Raises AiorunError if it doesn't die."""
     send(pidfd, SIGKILL)
-    await waiter.wait_any({pidfd: POLLIN})
+    await await_death(waiter, pidfd)
+
+
+async def await_death(waiter: Waiter, pidfd: int) -> None:
+    """Wait until a process that was killed has died, and reap it if it is a child of ours.
+
+    Raises AiorunError after ten seconds: it hangs in the kernel, where no signal reaches it. The words are runc's.
+    """
+    if not await waiter.wait_any({pidfd: POLLIN}, _DYING_SECONDS):
+        raise AiorunError("container init still running")
+    reap_child(pidfd)
 
 
 def reap_child(pidfd: int) -> int | None:
@@ -53,3 +65,21 @@ def reap_child(pidfd: int) -> int | None:
     except ChildProcessError:
         return None
     return status if code == _CLD_EXITED else 128 + status
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """`.NAME` beside it, renamed: decimal, no newline. Raises AiorunError."""
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(fd, str(pid).encode())
+            os.rename(temporary, path)
+        except OSError:
+            os.unlink(temporary)
+            raise
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise AiorunError(f'write the pid file "{path}": {reason(error)}') from None

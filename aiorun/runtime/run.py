@@ -101,11 +101,11 @@ async def _in_front(store: Store, id: str, created: Created, front: _Front | Non
 
 async def _destroy(store: Store, created: Created, waiter: Waiter, *, warn: Callable[[str], None] | None = None) -> None:
     """The end of a container that is ours, whatever state it is in."""
-    await kill(waiter, created.pidfd)
-    reap_child(created.pidfd)
     try:
         with store.open(created.state.id) as directory:
-            await destroy(directory, created.state, waiter=waiter, warn=warn)
+            if directory.read().created == created.state.created:  # else somebody has deleted it, and made another one
+                await destroy(directory, waiter=waiter, warn=warn)
+        await kill(waiter, created.pidfd)
     except AiorunError as error:
         if warn is not None:
             warn(str(error))

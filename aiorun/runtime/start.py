@@ -51,14 +51,16 @@ async def start(store: Store, id: str, *, waiter: Waiter) -> State:
         try:
             await run_hooks(waiter, state, "poststart", "running", pid=state.pid)
         except HookFailed:
-            await waiter.shield(destroy(directory, state, waiter=waiter))
+            await waiter.shield(destroy(directory, waiter=waiter))
             raise
         return state
 
 
 async def _let_go(directory: Directory, state: State, pidfd: int, waiter: Waiter) -> None:
     """Read the fifo to its end: `0`, and then nothing once the program is exec'd, or why it could not be."""
-    fifo = _open_fifo(directory, state)
+    with directory.locked():
+        directory.check_not_removing()
+        fifo = _open_fifo(directory, state)
     try:
         said = b""
         while True:
@@ -93,7 +95,7 @@ def _is_running(state: State) -> bool:
 
 def _judge(said: bytes, state: State) -> None:
     """What the fifo's text means. Without the `0` the init belongs to another start, or is dead."""
-    if said[1:]:
+    if said[:1] == b"0" and said[1:]:
         try:
             failure = decode(said[1:])
         except ProtocolViolation as violation:
