@@ -36,11 +36,14 @@ def make_console(init: Init, step: ops.MakeConsole) -> None:
 
 def _open_master(init: Init, step: ops.MakeConsole) -> int:
     """/dev/pts/ptmx, if it is what it should be: the container's own, since its number counts in its own devpts."""
-    master = root.resolve(init.root, "/dev/pts/ptmx", no_symlinks=True, flags=os.O_RDWR | os.O_NOCTTY)
-    found = os.fstat(master)
-    if filesystem_type(master) != DEVPTS_SUPER_MAGIC or not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(5, 2):
-        raise StepFailed(f"{step.describe()}: /dev/pts/ptmx of the container is not a terminal master")
-    return master
+    ptmx = root.resolve(init.root, "/dev/pts/ptmx", no_symlinks=True)
+    try:
+        found = os.fstat(ptmx)
+        if filesystem_type(ptmx) != DEVPTS_SUPER_MAGIC or not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(5, 2):
+            raise StepFailed(f"{step.describe()}: /dev/pts/ptmx of the container is not a terminal master")
+        return root.reopen(init.procfs, ptmx, os.O_RDWR | os.O_NOCTTY)
+    finally:
+        os.close(ptmx)
 
 
 def _put_on_dev_console(init: Init, peer: int) -> None:

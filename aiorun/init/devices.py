@@ -20,14 +20,21 @@ def make_device(init: Init, step: ops.MakeDevice) -> None:
     before = os.umask(0)  # so that the node is born with its mode, and no name is used twice
     try:
         os.mknod(name, step.mode, device, dir_fd=parent)
-        os.chown(name, step.uid, step.gid, dir_fd=parent, follow_symlinks=False)
+        is_new = True
     except FileExistsError:
-        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        if stat.S_IFMT(found.st_mode) != stat.S_IFMT(step.mode) or found.st_rdev != device:
-            raise StepFailed(f"{step.describe()}: a different file is there already") from None
+        is_new = False
     finally:
         os.umask(before)
-        os.close(parent)
+    found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    os.close(parent)
+    try:
+        status = os.fstat(found)
+        if stat.S_IFMT(status.st_mode) != stat.S_IFMT(step.mode) or status.st_rdev != device:
+            raise StepFailed(f"{step.describe()}: a different file is there already")
+        if is_new:  # by the fd that was looked at: another container may share the directory and have put its own file there
+            os.chown(f"self/fd/{found}", step.uid, step.gid, dir_fd=init.procfs)
+    finally:
+        os.close(found)
 
 
 def make_symlink(init: Init, step: ops.MakeSymlink) -> None:

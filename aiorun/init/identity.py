@@ -7,7 +7,6 @@ import os
 from aiorun.init import root
 from aiorun.init.state import StepFailed
 from aiorun.linux import interface, process
-from aiorun.linux.file import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,8 +60,11 @@ def set_domainname(init: Init, step: ops.SetDomainname) -> None:
 
 
 def write_sysctl(init: Init, step: ops.WriteSysctl) -> None:
-    how = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
-    fd = openat2(init.procfs, f"sys/{step.path}", os.O_WRONLY, resolve=how)
+    found = root.resolve(init.procfs, f"sys/{step.path}", no_symlinks=True)  # CVE-2025-52881
+    try:
+        fd = root.reopen(init.procfs, found, os.O_WRONLY)
+    finally:
+        os.close(found)
     try:
         os.write(fd, step.value.encode())
     finally:
@@ -116,6 +118,7 @@ def set_ids(init: Init, step: ops.SetIds) -> None:
     process.set_groups(step.groups)
     process.set_gid(step.gid)
     process.set_uid(step.uid)
+    process.set_dumpable(False)  # prctl(2): a change of ids makes it what fs.suid_dumpable says
 
 
 def _give_stdio_to(uid: int) -> None:
@@ -143,6 +146,7 @@ def set_capabilities(init: Init, step: ops.SetCapabilities) -> None:
     for capability in range(_LAST_CAPABILITY + 1):
         if grantable >> capability & 1:
             process.raise_ambient(capability)
+    process.set_dumpable(False)  # as after the ids
 
 
 def set_rlimit(init: Init, step: ops.SetRlimit) -> None:

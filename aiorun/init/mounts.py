@@ -35,22 +35,22 @@ def open_root(init: Init, step: ops.OpenRoot) -> None:
     if not step.bind:
         init.root = os.open(step.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         return
-    _make_parent_private(step.source)
+    _make_parent_private(init, step.source)
     tree = linux.open_tree(linux.AT_FDCWD, step.source, clone=True, recursive=True)
     linux.move_mount_to(tree, step.source)
     init.root = tree
 
 
-def _make_parent_private(path: str) -> None:
+def _make_parent_private(init: Init, path: str) -> None:
     """The mount that `path` lies on must not be shared, or the root's mounts would show outside, and pivot_root refuses."""
-    points = [point for point, _kind, shared in _mounts() if shared and (path + "/").startswith(point.rstrip("/") + "/")]
+    points = [point for point, _kind, shared in _mounts(init) if shared and (path + "/").startswith(point.rstrip("/") + "/")]
     if points:
         linux.mount(None, max(points, key=len), None, linux.MS_PRIVATE)
 
 
-def _mounts() -> list[tuple[str, str, bool]]:
+def _mounts(init: Init) -> list[tuple[str, str, bool]]:
     """(mount point, type, whether it is shared) of each mount: /proc/self/mountinfo, proc(5)."""
-    fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=init.procfs)
     with open(fd, "rb") as file:
         lines = file.read().decode("utf-8", "surrogateescape").splitlines()
     found = []
@@ -62,6 +62,16 @@ def _mounts() -> list[tuple[str, str, bool]]:
             point = point.replace(code, character)
         found.append((point, after.split(" ")[0], any(word.startswith("shared:") for word in words[6:])))
     return found
+
+
+def _mount_at(init: Init, fd: int, source: str | None, kind: str | None, flags: int, words: str | None = None) -> None:
+    """mount(2) on the O_PATH fd, which only takes a path: that of the fd in the host's procfs, since the /proc that is in reach
+    may be a joined container's, or already ours. Leaves the working directory at /."""
+    os.fchdir(init.procfs)
+    try:
+        linux.mount(source, f"self/fd/{fd}", kind, flags, words)
+    finally:
+        os.chdir("/")
 
 
 def mount(init: Init, step: ops.Mount) -> None:
@@ -76,7 +86,7 @@ def mount(init: Init, step: ops.Mount) -> None:
         tree = _mount_the_old_way(init, step, target)
     finally:
         os.close(target)
-    _finish(tree, step, flags_done=True)
+    _finish(init, tree, step, flags_done=True)
 
 
 def _target(init: Init, step: ops.Mount | ops.Bind, *, directory: bool) -> int:
@@ -116,16 +126,16 @@ _SUPERBLOCK_FLAGS = {"ro": 1, "sync": 16, "mand": 64, "dirsync": 128, "lazytime"
 
 
 def _mount_the_old_way(init: Init, step: ops.Mount, target: int) -> int:
-    """mount(2) on the fd that was checked, through the host's own /proc, which is still ours to see."""
-    flags = step.set & 0xF  # ro, nosuid, nodev and noexec have the same bits in both interfaces
+    """mount(2) on the fd that was checked; then the fd of what is on it now."""
+    flags = linux.ms_flags(step.set)
     words = []
     for key, value in step.parameters:
         if value is None and key in _SUPERBLOCK_FLAGS:
             flags |= _SUPERBLOCK_FLAGS[key]
         else:
             words.append(key if value is None else f"{key}={value}")
-    linux.mount(step.source, f"/proc/self/fd/{target}", step.kind, flags, ",".join(words))
-    return root.resolve(init.root, step.target)  # the fd that was mounted on still shows what is below
+    _mount_at(init, target, step.source, step.kind, flags, ",".join(words))
+    return root.topmost(target)
 
 
 def bind(init: Init, step: ops.Bind) -> None:
@@ -140,39 +150,39 @@ def bind(init: Init, step: ops.Bind) -> None:
         linux.move_mount(tree, target)
     finally:
         os.close(target)
-    _finish(tree, step, flags_done=False)
+    _finish(init, tree, step, flags_done=False)
 
 
-def _finish(tree: int, step: ops.Mount | ops.Bind, *, flags_done: bool) -> None:
+def _finish(init: Init, tree: int, step: ops.Mount | ops.Bind, *, flags_done: bool) -> None:
     """Attributes and propagation of a mount that is in place; the fd is done with."""
     try:
         if not flags_done and step.set | step.clear:
-            set_attributes(tree, set=step.set, clear=step.clear)
+            set_attributes(init, tree, set=step.set, clear=step.clear)
         if step.set_all | step.clear_all:
             linux.mount_setattr(tree, set=step.set_all, clear=step.clear_all, recursive=True)
         for flags in step.propagation:
-            linux.mount_setattr(tree, propagation=flags & ~linux.MS_REC, recursive=bool(flags & linux.MS_REC))
+            _mount_at(init, tree, None, None, flags)
     finally:
         os.close(tree)
 
 
-def set_attributes(tree: int, *, set: int, clear: int = 0) -> None:
+def set_attributes(init: Init, tree: int, *, set: int, clear: int = 0) -> None:
     """mount_setattr, or before Linux 5.12 a bind remount, which takes all flags anew."""
     try:
         linux.mount_setattr(tree, set=set, clear=clear)
     except OSError as error:
         if error.errno != _ENOSYS:
             raise
-        kept = os.fstatvfs(tree).f_flag & 0xF & ~clear
-        linux.mount(None, f"/proc/self/fd/{tree}", None, linux.MS_REMOUNT | linux.MS_BIND | kept | set & 0xF)
+        kept = linux.attributes_of(tree) & ~clear
+        _mount_at(init, tree, None, None, linux.MS_REMOUNT | linux.MS_BIND | linux.ms_flags(kept | set))
 
 
 def remount(init: Init, step: ops.Remount) -> None:
     target = root.resolve(init.root, step.target)
     try:
-        linux.mount(None, f"/proc/self/fd/{target}", None, step.flags | linux.MS_REMOUNT, step.parameters)
+        _mount_at(init, target, None, None, step.flags | linux.MS_REMOUNT, step.parameters)
         for flags in step.propagation:
-            linux.mount(None, f"/proc/self/fd/{target}", None, flags)
+            _mount_at(init, target, None, None, flags)
     finally:
         os.close(target)
 
@@ -198,7 +208,7 @@ def pivot_root(init: Init, step: ops.PivotRoot) -> None:
 def move_root(init: Init, step: ops.MoveRoot) -> None:
     os.fchdir(init.root)
     here = os.getcwd()
-    for point, kind, _shared in reversed(_mounts()):
+    for point, kind, _shared in reversed(_mounts(init)):
         if kind in ("proc", "sysfs") and not (point + "/").startswith(here + "/"):
             _hide(point)  # after MS_MOVE a full procfs of the host would still be there for who climbs out
     linux.mount(here, "/", None, linux.MS_MOVE)
@@ -225,7 +235,7 @@ def change_root(init: Init, step: ops.ChangeRoot) -> None:
 def seal_mount(init: Init, step: ops.SealMount) -> None:
     target = root.resolve(init.root, step.target)
     try:
-        set_attributes(target, set=linux.MOUNT_ATTR_RDONLY)
+        set_attributes(init, target, set=linux.MOUNT_ATTR_RDONLY)
     finally:
         os.close(target)
 
@@ -241,7 +251,7 @@ def make_readonly(init: Init, step: ops.MakeReadonly) -> None:
     try:
         tree = linux.open_tree(target, "", clone=True, recursive=True)
         linux.move_mount(tree, target)
-        set_attributes(tree, set=linux.MOUNT_ATTR_RDONLY)
+        set_attributes(init, tree, set=linux.MOUNT_ATTR_RDONLY)
         os.close(tree)
     finally:
         os.close(target)
@@ -253,11 +263,26 @@ def mask(init: Init, step: ops.Mask) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     try:
-        cover = _empty_directory() if stat.S_ISDIR(os.fstat(target).st_mode) else _dev_null(init)
-        linux.move_mount(cover, target)
-        os.close(cover)
+        if stat.S_ISDIR(os.fstat(target).st_mode):
+            _cover_directory(init, target)
+        else:
+            null = _dev_null(init)
+            linux.move_mount(null, target)
+            os.close(null)
     finally:
         os.close(target)
+
+
+def _cover_directory(init: Init, target: int) -> None:
+    try:
+        cover = _empty_directory()
+    except OSError as error:
+        if error.errno != _ENOSYS:
+            raise
+        _mount_at(init, target, "tmpfs", "tmpfs", linux.MS_RDONLY, "nr_blocks=1,nr_inodes=1")
+        return
+    linux.move_mount(cover, target)
+    os.close(cover)
 
 
 def _empty_directory() -> int:

@@ -25,24 +25,33 @@ def set_home(init: Init, step: ops.SetHome) -> None:
 
 
 def _home_of(init: Init, uid: int) -> str:
-    """The sixth field of the user's line. What isn't a regular file of a sane size isn't read: it is an attacker's."""
+    """The sixth field of the user's line."""
     try:
-        fd = root.resolve(init.root, "/etc/passwd", flags=os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        content = _passwd(init)
     except OSError:
         return ""
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return ""
-        content = os.read(fd, _PASSWD_LIMIT)
-    except OSError:
-        return ""
-    finally:
-        os.close(fd)
     for line in content.split(b"\n"):
         words = line.split(b":")
-        if len(words) > 5 and words[2].strip() == b"%d" % uid:
+        if len(words) > 5 and words[2].strip() == b"%d" % uid and b"\0" not in words[5]:
             return words[5].decode("utf-8", "surrogateescape")
     return ""
+
+
+def _passwd(init: Init) -> bytes:
+    """The container's /etc/passwd, or the start of one that is too long. It is an attacker's: only a regular file is opened at
+    all, and none of procfs, whose files have no size (/proc/self/mem, /proc/kmsg)."""
+    found = root.resolve(init.root, "/etc/passwd")
+    try:
+        status = os.fstat(found)
+        if not stat.S_ISREG(status.st_mode) or not status.st_size:
+            return b""
+        fd = root.reopen(init.procfs, found, os.O_RDONLY | os.O_NONBLOCK)
+    finally:
+        os.close(found)
+    try:
+        return os.read(fd, _PASSWD_LIMIT)
+    finally:
+        os.close(fd)
 
 
 def find_program(init: Init, step: ops.FindProgram) -> None:
@@ -99,6 +108,6 @@ def await_start(init: Init, step: ops.AwaitStart) -> None:
 
 
 def execute(init: Init, step: ops.Execute) -> None:
-    close_range(3 + step.preserve, 0xFFFFFFFF, flags=CLOSE_RANGE_CLOEXEC)
+    close_range(3 + step.preserve, 0xFFFFFFFF, flags=CLOSE_RANGE_CLOEXEC, procfs=init.procfs)
     process.default_signals()
     process.execve(init.program, step.args, step.env + init.extra_env)

@@ -16,16 +16,15 @@ _MAX_LINKS = 40  # as the kernel's own limit
 _O_PATH = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-def resolve(root: int, path: str, *, no_symlinks: bool = False, flags: int = os.O_PATH) -> int:
-    """An fd of `path` below `root`; O_PATH unless `flags` say otherwise. Raises OSError."""
+def resolve(root: int, path: str, *, no_symlinks: bool = False) -> int:
+    """An O_PATH fd of `path` below `root`. Raises OSError."""
     how = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | (RESOLVE_NO_SYMLINKS if no_symlinks else 0)
     try:
-        return openat2(root, path, flags, resolve=how)
+        return openat2(root, path, os.O_PATH, resolve=how)
     except OSError as error:
         if error.errno != _ENOSYS:
             raise
-    found = _Walk(root, no_symlinks=no_symlinks).to(path)
-    return found if flags == os.O_PATH else _reopen(found, flags)
+    return _Walk(root, no_symlinks=no_symlinks).to(path)
 
 
 def make(root: int, path: str, *, directory: bool, no_symlinks: bool = False) -> int:
@@ -44,11 +43,20 @@ def make_parent(root: int, path: str) -> tuple[int, str]:
     return make(root, directory or "/", directory=True), name
 
 
-def _reopen(found: int, flags: int) -> int:
-    try:
-        return os.open(f"/proc/self/fd/{found}", flags | os.O_CLOEXEC)
-    finally:
-        os.close(found)
+def reopen(procfs: int, found: int, flags: int) -> int:
+    """`found`, which resolve() gave and which was looked at since, opened for use; `procfs` is the host's. Raises OSError.
+
+    Not opened at once: to open a device or a fifo is to do something to it, so its kind has to be known before.
+    """
+    return os.open(f"self/fd/{found}", flags | os.O_CLOEXEC, dir_fd=procfs)
+
+
+def topmost(target: int) -> int:
+    """An O_PATH fd of what is mounted on the directory `target`, whose own fd still shows what is below.
+
+    No name is looked up again, which could be another file by now: `..` at a root stays there, but goes up to what covers it.
+    """
+    return openat2(target, "..", os.O_PATH, resolve=RESOLVE_IN_ROOT)
 
 
 class _Walk:

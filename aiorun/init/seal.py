@@ -29,12 +29,17 @@ def shut() -> None:
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
+    sys.excepthook = sys.unraisablehook = _say_nothing  # theirs print a traceback, for which they read files by our paths
     sys.addaudithook(_end_on_loading)
 
 
 def _end_on_loading(event: str, _arguments: tuple[Any, ...]) -> None:
     if event in _FORBIDDEN:
         os._exit(_EXIT)
+
+
+def _say_nothing(*_what: object) -> None:
+    pass
 
 
 def keep_only(init: Init, channel: int, preserve: int) -> None:

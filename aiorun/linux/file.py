@@ -30,19 +30,26 @@ def openat2(directory: int, path: str, flags: int, *, resolve: int, mode: int = 
                 raise
 
 
-def close_range(first: int, last: int, *, flags: int = 0) -> None:
-    """Close (or with CLOSE_RANGE_CLOEXEC mark) the fds first … last. close_range(2), Linux 5.9; CLOEXEC 5.11."""
+def close_range(first: int, last: int, *, flags: int = 0, procfs: int = -1) -> None:
+    """Close (or with CLOSE_RANGE_CLOEXEC mark) the fds first … last. close_range(2), Linux 5.9; CLOEXEC 5.11.
+
+    Before that they are looked up in `procfs`, the fd of one, or in /proc, which isn't to be believed in a container's root.
+    """
     try:
         call(CLOSE_RANGE, first, last, flags)
     except OSError as error:
         if error.errno not in (38, 22):  # ENOSYS, EINVAL
             raise
-        _close_one_by_one(first, last, flags)
+        _close_one_by_one(first, last, flags, procfs)
 
 
-def _close_one_by_one(first: int, last: int, flags: int) -> None:
-    for name in os.listdir("/proc/self/fd"):
-        fd = int(name)
+def _close_one_by_one(first: int, last: int, flags: int, procfs: int) -> None:
+    listing = os.open("/proc/self/fd" if procfs < 0 else "self/fd", os.O_RDONLY | os.O_CLOEXEC, dir_fd=max(procfs, 0))
+    try:
+        open_ones = [int(name) for name in os.listdir(listing)]
+    finally:
+        os.close(listing)
+    for fd in open_ones:
         if first <= fd <= last:
             try:
                 if flags & CLOSE_RANGE_CLOEXEC:
@@ -50,7 +57,7 @@ def _close_one_by_one(first: int, last: int, flags: int) -> None:
                 else:
                     os.close(fd)
             except OSError:
-                pass  # the listing's own fd
+                pass  # the listing's own fds
 
 
 def filesystem_of(path: str) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from aiorun.linux._call import Buffer, call, encode
 from aiorun.linux.numbers import FSCONFIG, FSMOUNT, FSOPEN, MOUNT_SETATTR, MOVE_MOUNT, NUMBER, OPEN_TREE
 
@@ -19,6 +21,24 @@ MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 
 # mount_setattr(2), fsmount(2)
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
+
+# MOUNT_ATTR_* → MS_* of mount(2), ST_* of statvfs(3)
+_ATTRIBUTES = (
+    (1, 1, 1), (2, 2, 2), (4, 4, 4), (8, 8, 8),
+    (0x10, 1024, 1024), (0x20, 1 << 24, 0), (0x80, 2048, 2048), (0x200000, 256, 0x2000),
+)  # fmt: skip
+
+
+def ms_flags(attributes: int) -> int:
+    """MOUNT_ATTR_* as mount(2) has them."""
+    return sum(flag for attribute, flag, _ in _ATTRIBUTES if attributes & attribute)
+
+
+def attributes_of(mount: int) -> int:
+    """The MOUNT_ATTR_* of the mount that the fd `mount` is on. statvfs(3)."""
+    flags = os.fstatvfs(mount).f_flag
+    strictatime = 0 if flags & (1024 | 4096) else 0x20  # neither noatime nor relatime
+    return sum(attribute for attribute, _, flag in _ATTRIBUTES if flags & flag) | strictatime
 
 
 def open_tree(directory: int, path: str, *, clone: bool = False, recursive: bool = False) -> int:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 LIMIT: Final = 16384  # bytes of a message; an init's text is cut to fit
+_MAX_ERRNO: Final = 4095  # linux/err.h
 
 
 class ProtocolViolation(Exception):
@@ -83,6 +84,8 @@ def decode(packet: bytes) -> Message:
         raise ProtocolViolation("a message of an unknown kind")
     if tuple(type(value) for value in document[1:]) != _FIELDS[kind]:
         raise ProtocolViolation(f"a {document[0]} with wrong fields")
+    if kind is Failed and not 0 <= document[2] <= _MAX_ERRNO:
+        raise ProtocolViolation("a Failed with an errno that there isn't")
     return kind(*document[1:])
 
 
