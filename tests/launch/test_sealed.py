@@ -255,6 +255,32 @@ def test_without_an_overlay_a_sealed_copy_in_memory_is_used(world: World, reloca
     assert world.sealed(code, "a b", "", python=relocated) == expected
 
 
+def tampered(call: str, how: str) -> tuple[str, ...]:
+    """What stands before a command's argv so that the kernel answers one of its system calls otherwise."""
+    return (need("strace"), "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{how}")
+
+
+@pytest.mark.parametrize("call", ["fsopen", "fsconfig", "fsmount", "move_mount"])
+@pytest.mark.parametrize("errno", ["ENOSYS", "EPERM"])
+def test_a_kernel_or_filter_that_refuses_the_new_mount_calls_leaves_the_copy(world: World, call: str, errno: str) -> None:
+    assert world.sealed(WHERE, before=tampered(call, f"error={errno}")) == ["/memfd:aiorun-python (deleted)", "memory"]
+
+
+def test_a_kernel_that_does_not_know_executable_memory_files_makes_them_anyway(world: World) -> None:
+    world.shell("mount -o remount,ro /run")
+    assert world.sealed(WHERE, before=tampered("memfd_create", "error=EINVAL:when=1"))[1] == "memory"
+    assert world.sealed(WHERE, before=tampered("memfd_create", "error=ENOSYS"))[1] == "unlinked"
+
+
+@pytest.mark.parametrize("call", ["mkdirat", "symlinkat", "fsopen", "move_mount", "mount", "renameat"])
+def test_a_command_that_is_killed_while_it_seals_is_in_nobodys_way(world: World, call: str) -> None:
+    killed = subprocess.run(world.argv(*tampered(call, "signal=KILL"), *world.command(WHERE)), capture_output=True, check=False)
+    assert killed.returncode == -9  # strace ends as the command does
+    assert world.sealed(WHERE) == [SEALED, "overlay"]
+    assert len(world.overlays()) == 1
+    assert sorted(os.listdir(world.place)) == sorted(["empty", "lock", NAME, KEY])
+
+
 def test_an_unprivileged_user_gets_a_sealed_copy_in_memory(world: World) -> None:
     user = (need("setpriv"), "--reuid", "65534", "--regid", "65534", "--clear-groups")
     assert world.sealed(WHERE, before=user) == ["/memfd:aiorun-python (deleted)", "memory"]
