@@ -40,7 +40,7 @@ GLOBAL_FLAGS = (
 )
 
 NO_SUCH_COMMAND = 3  # exit status, as runc's
-INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+_SIGINT = 2  # the exit status is 128 and the signal, as a shell says it
 
 
 def main(argv: list[str]) -> int:
@@ -64,7 +64,7 @@ def report(log: Log, error: BaseException, *, prefix: str = "", status: int = 1)
         log.debug("".join(traceback.format_exception(error)))
     if isinstance(error, KeyboardInterrupt):
         log.error(f"{prefix}interrupted")
-        return INTERRUPTED
+        return 128 + (error.args[0] if error.args else _SIGINT)
     if isinstance(error, OSError):
         where = f' on "{error.filename}"' if error.filename else ""
         log.error(f"{prefix}unexpected error{where}: {reason(error)}")

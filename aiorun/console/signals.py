@@ -6,12 +6,17 @@ On `_signal`, since `import signal` brings enum (3.5 ms).
 from __future__ import annotations
 
 import os
+import time
 
 from aiorun.waiter import POLLIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from collections.abc import Awaitable, Mapping
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
     from aiorun.waiter import Waiter
 else:
@@ -28,7 +33,25 @@ _LEFT_ALONE = frozenset(
     )
 )  # fmt: skip
 # 32 and 33 belong to the C library (nptl(7)); systemd is told to halt by SIGRTMIN+3.
+_ENDING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
 CAUGHT = (*(number for number in range(1, 32) if number not in _LEFT_ALONE), *range(_signal.SIGRTMIN, _signal.SIGRTMAX + 1))
+
+
+def interrupt_on_end() -> None:
+    """Let HUP, INT and TERM raise KeyboardInterrupt(number), so that what is half made is undone. One that is ignored stays so.
+
+    The first alone: the undoing is not interrupted. Main thread only.
+    """
+    for number in _ENDING:
+        if _signal.getsignal(number) in (_signal.SIG_DFL, _signal.default_int_handler):
+            _signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    for ending in _ENDING:
+        if _signal.getsignal(ending) == _interrupt:
+            _signal.signal(ending, _woken)  # not ignored: a hook that is run meanwhile would inherit that
+    raise KeyboardInterrupt(number)
 
 
 class Signals:
@@ -77,6 +100,30 @@ class Signals:
 
 def _woken(_number: int, _frame: object) -> None:
     """The wake-up fd tells it; this is here because SIG_DFL and SIG_IGN wouldn't."""
+
+
+class PassingOn:
+    """A Waiter that passes signals on to the process behind `pidfd` while something else is waited for: a slow hook, say."""
+
+    def __init__(self, waiter: Waiter, pidfd: int, signals: Signals) -> None:
+        self._waiter, self._pidfd, self._signals = waiter, pidfd, signals
+
+    async def wait_any(self, fds: Mapping[int, int], timeout: float | None = None) -> dict[int, int]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = await self._waiter.wait_any({**fds, self._signals.fd: POLLIN}, left)
+            came = ready.pop(self._signals.fd, 0)
+            if came:
+                self._signals.forward(self._pidfd)
+            if ready or not came:
+                return ready
+
+    async def sleep(self, seconds: float) -> None:
+        await self._waiter.sleep(seconds)
+
+    async def shield(self, work: Awaitable[T]) -> T:
+        return await self._waiter.shield(work)
 
 
 async def forward_until_exit(waiter: Waiter, pidfd: int, signals: Signals) -> None:

@@ -70,29 +70,32 @@ async def run_foreground(
         files = {} if front is None else {"console": front.theirs.fileno()}
         created = await create(store, id, spec, bundle, options, waiter=waiter, spawner=spawner, files=files)
         closing.add(lambda: os.close(created.pidfd))
-        try:
-            status = await _in_front(store, id, created, front, waiter)
-        except BaseException:
-            await waiter.shield(_destroy(store, created, waiter))
-            raise
-        if not keep:
-            await waiter.shield(_destroy(store, created, waiter, warn=warn))
-        return status
+        with console_signals.Signals() as signals:  # also while destroying: an impatient second ^C leaves no half of a container
+            try:
+                status = await _in_front(store, id, created, front, waiter, signals)
+            except BaseException:
+                await waiter.shield(_destroy(store, created, waiter))
+                raise
+            if not keep:
+                await waiter.shield(_destroy(store, created, waiter, warn=warn))
+            return status
 
 
-async def _in_front(store: Store, id: str, created: Created, front: _Front | None, waiter: Waiter) -> int:
-    with console_signals.Signals() as signals:
-        if front is None:
-            await start(store, id, waiter=waiter)
-            await console_signals.forward_until_exit(waiter, created.pidfd, signals)
-        else:
-            from aiorun.console import relay
+async def _in_front(
+    store: Store, id: str, created: Created, front: _Front | None, waiter: Waiter, signals: console_signals.Signals
+) -> int:
+    passing_on = console_signals.PassingOn(waiter, created.pidfd, signals)
+    if front is None:
+        await start(store, id, waiter=passing_on)
+        await console_signals.forward_until_exit(waiter, created.pidfd, signals)
+    else:
+        from aiorun.console import relay
 
-            master = front.receive_master()
-            relay.prepare(master, front.terminal)
-            await start(store, id, waiter=waiter)
-            await relay.relay(waiter, master, terminal=front.terminal, until=created.pidfd, signals=signals)
-            await waiter.wait_any({created.pidfd: POLLIN})
+        master = front.receive_master()
+        relay.prepare(master, front.terminal)
+        await start(store, id, waiter=passing_on)
+        await relay.relay(waiter, master, terminal=front.terminal, until=created.pidfd, signals=signals)
+        await waiter.wait_any({created.pidfd: POLLIN})
     status = reap_child(created.pidfd)
     if status is None:
         raise AiorunError("wait for the container's process: it isn't a child of ours")
