@@ -75,9 +75,10 @@ def _mount_at(init: Init, fd: int, source: str | None, kind: str | None, flags: 
 
 
 def mount(init: Init, step: ops.Mount) -> None:
+    mode = _mode_of_covered(init, step)
     target = _target(init, step, directory=True)
     try:
-        tree = _new_filesystem(step, target)
+        tree = _new_filesystem(step, mode)
         linux.move_mount(tree, target)
     except OSError as error:
         # fsconfig takes no value of 256 bytes (an overlay's layers); before 5.2 there's none of it.
@@ -87,6 +88,20 @@ def mount(init: Init, step: ops.Mount) -> None:
     finally:
         os.close(target)
     _finish(init, tree, step, flags_done=True)
+
+
+def _mode_of_covered(init: Init, step: ops.Mount) -> int | None:
+    """A tmpfs takes the mode of the directory that it covers, unless the options have one; where none is there, its own."""
+    if step.kind != "tmpfs":
+        return None
+    try:
+        covered = root.resolve(init.root, step.target)
+    except OSError:
+        return None  # missing: it is made; any other fault is told when it is opened to be mounted on
+    try:
+        return stat.S_IMODE(os.fstat(covered).st_mode)
+    finally:
+        os.close(covered)
 
 
 def _target(init: Init, step: ops.Mount | ops.Bind, *, directory: bool) -> int:
@@ -104,15 +119,21 @@ def _target(init: Init, step: ops.Mount | ops.Bind, *, directory: bool) -> int:
     return target
 
 
-def _new_filesystem(step: ops.Mount, target: int) -> int:
+def _new_filesystem(step: ops.Mount, mode: int | None) -> int:
     context = linux.fsopen(step.kind)
     try:
         if step.source:
             linux.fsconfig(context, "source", step.source)
-        if step.kind == "tmpfs":  # it takes the mode of the directory that it covers, unless the options have one
-            linux.fsconfig(context, "mode", f"{stat.S_IMODE(os.fstat(target).st_mode):o}")
+        if mode is not None:
+            linux.fsconfig(context, "mode", f"{mode:o}")
         for key, value in step.parameters:
-            linux.fsconfig(context, key, value)
+            try:
+                linux.fsconfig(context, key, value)
+            except OSError as error:
+                if _is_too_much_for_fsconfig(step, error):
+                    raise
+                option = key if value is None else f"{key}={value}"
+                raise StepFailed(f'{step.describe()}: option "{option}"', error.errno or 0) from None
         return linux.fsmount(context, attributes=step.set)
     finally:
         os.close(context)
