@@ -14,7 +14,7 @@ from aiorun.plan.mounts import (
     seal_mounts,
 )
 from aiorun.plan.namespaces import Namespaces, compile_names
-from aiorun.plan.process import compile_execution, compile_identity
+from aiorun.plan.process import compile_execution, compile_identity, environment
 from aiorun.wire import ops
 from aiorun.wire.plan import Plan
 
@@ -124,6 +124,7 @@ def _has_hooks(spec: Spec, *kinds: str) -> bool:
 
 
 def _hooks(spec: Spec, request: Request, kind: str) -> Iterator[ops.Operation]:
+    """Those that the init runs. One without an env gets the program's, as in runc; the caller's is not for it to see."""
     status = "created" if kind == "startContainer" else "creating"
     hooks: dict[str, list[Hook]] = {**(spec.get("hooks") or {})}  # type: ignore[dict-item]
     for index, hook in enumerate(hooks.get(kind) or []):
@@ -133,7 +134,7 @@ def _hooks(spec: Spec, request: Request, kind: str) -> Iterator[ops.Operation]:
             index=index,
             path=hook["path"],
             args=tuple(hook.get("args") or (hook["path"],)),
-            env=request.environ if env is None else tuple(env),
+            env=environment(spec["process"]) if env is None else tuple(env),
             timeout=hook.get("timeout") or 0,
             state=hook_state(spec, request.id, request.bundle, status),
         )

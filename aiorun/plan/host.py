@@ -20,7 +20,6 @@ class Request(Record):
     bundle: str  # absolute
     hierarchies: tuple[Hierarchy, ...] = ()  # cgroup v1 and hybrid
     unified: str = ""  # cgroup v2 alone: the container's cgroup on the host
-    environ: tuple[str, ...] = ()  # the caller's, for hooks that don't set their own
     console: bool = False  # a file "console" is handed to the init
     rows: int = 0  # of the caller's terminal, where config.json has no consoleSize
     columns: int = 0

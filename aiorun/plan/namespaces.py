@@ -85,6 +85,8 @@ def _sysctl_path(key: str) -> str:
 def _check_sysctl(key: str, namespaces: Namespaces) -> None:
     """Only what a namespace of the container's own holds: the others are the host's."""
     at = f"linux.sysctl.{key}"
+    if not {"", ".", ".."}.isdisjoint(_sysctl_path(key).split("/")):  # "net/../kernel/core_pattern" is the host's
+        raise InvalidSpec(at, f'sysctl "{key}" is not a name')
     name = _sysctl_path(key).replace("/", ".")
     if name in _IPC_SYSCTLS or name.startswith("fs.mqueue."):
         needed = "ipc"

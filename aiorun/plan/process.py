@@ -49,10 +49,10 @@ def compile_execution(process: Process, preserve: int) -> Iterator[ops.Operation
         if limit["type"] not in RLIMITS:
             raise InvalidSpec(f"{at}.type", f'unknown limit "{limit["type"]}"')
         yield ops.SetRlimit(RLIMITS[limit["type"]], limit["soft"], limit["hard"], at)
-    yield ops.Execute(tuple(process["args"]), _environment(process), preserve)
+    yield ops.Execute(tuple(process["args"]), environment(process), preserve)
 
 
-def _environment(process: Process) -> tuple[str, ...]:
+def environment(process: Process) -> tuple[str, ...]:
     """Of a name that comes twice the last counts."""
     return tuple({entry.partition("=")[0]: entry for entry in process.get("env") or []}.values())
 

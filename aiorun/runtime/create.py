@@ -14,7 +14,7 @@ from aiorun.plan import Hierarchy, Request, compile_plan, rootfs
 from aiorun.plan.process import RLIMITS
 from aiorun.runtime.delete import claim
 from aiorun.runtime.hooks import run_hooks
-from aiorun.runtime.process import SIGKILL, kill, reap_child, write_pid_file
+from aiorun.runtime.process import SIGKILL, kill, reap_child, send, write_pid_file
 from aiorun.store import State
 from aiorun.undo import Undo
 from aiorun.waiter import POLLIN
@@ -130,7 +130,7 @@ class _Creation:
         with directory.locked():
             directory.write(state)
         self._answer(init)
-        self._say(init, conversation, Proceed())
+        await self._say(init, conversation, Proceed())
         self._init = None
         return Created(state, init.pidfd)
 
@@ -225,7 +225,7 @@ class _Creation:
 
     async def _converse(self, init: Spawned, conversation: Conversation, state: State) -> None:
         """Lead the init to Ready. Raises InitFailed, HookFailed, ProtocolError."""
-        self._say(init, conversation, Proceed())
+        await self._say(init, conversation, Proceed())
         while True:
             message = await self._listen(init, conversation)
             if isinstance(message, Ready):
@@ -235,13 +235,13 @@ class _Creation:
             if isinstance(message, RunHooks):
                 for kind in ("prestart", "createRuntime"):
                     await run_hooks(self._waiter, state, kind, "creating", pid=init.pid)
-                self._say(init, conversation, Proceed())
+                await self._say(init, conversation, Proceed())
 
-    def _say(self, init: Spawned, conversation: Conversation, message: Message) -> None:
+    async def _say(self, init: Spawned, conversation: Conversation, message: Message) -> None:
         try:
             socket.send(init.channel, conversation.sent(message))
         except OSError:
-            raise InitFailed(self._how_it_died(init)) from None
+            raise InitFailed(await self._how_it_died(init)) from None
 
     async def _listen(self, init: Spawned, conversation: Conversation) -> Message:
         await self._waiter.wait_any({init.channel.fileno(): POLLIN})
@@ -257,11 +257,12 @@ class _Creation:
             raise ProtocolError(f"unable to start container process: read from init: {reason(error)}") from None
         except ProtocolViolation as violation:
             raise ProtocolError(f"unable to start container process: init sent {violation}") from None
-        await self._waiter.wait_any({init.pidfd: POLLIN})
-        raise InitFailed(self._how_it_died(init))
+        raise InitFailed(await self._how_it_died(init))
 
-    def _how_it_died(self, init: Spawned) -> str:
+    async def _how_it_died(self, init: Spawned) -> str:
         """End of file before Ready: with which status, and whether it was the memory limit. Reaps it."""
+        send(init.pidfd, SIGKILL)  # one that only closed its end would have us wait for ever; the status of an exit stays
+        await self._waiter.wait_any({init.pidfd: POLLIN})
         status = reap_child(init.pidfd)
         possibly = ""
         if self._cgroup is not None and (status == 128 + 9 or self._cgroup.oom_kills()):
@@ -326,7 +327,6 @@ def compile_for(id: str, spec: Spec, bundle: str, options: Options, *, console: 
         bundle=bundle,
         hierarchies=_hierarchies(host, cgroup),
         unified=cgroup.paths[""] if host.version == cgroups.V2 else "",
-        environ=tuple(f"{key}={value}" for key, value in os.environ.items()) if spec.get("hooks") else (),
         console=console,
         rows=options.rows,
         columns=options.columns,
@@ -367,11 +367,14 @@ def _check_rootfs(path: str) -> None:
 
 
 def _check_preserved(number: int) -> None:
+    """All that the program is to have must be the caller's: ours (the log) are close-on-exec."""
     for fd in range(3, 3 + number):
         try:
-            os.fstat(fd)
+            inherited = os.get_inheritable(fd)
         except OSError:
-            raise UsageError(f"--preserve-fds {number}: file descriptor {fd} is not open") from None
+            inherited = False
+        if not inherited:
+            raise UsageError(f"--preserve-fds {number}: file descriptor {fd} is not open")
 
 
 def _open_procfs() -> int:

@@ -72,7 +72,11 @@ def write_pid_file(path: str, pid: int) -> None:
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            os.unlink(temporary)  # of one that was killed; in a directory of everybody's it may also be a link to another file
+        except FileNotFoundError:
+            pass
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
             os.write(fd, str(pid).encode())
             os.rename(temporary, path)

@@ -12,7 +12,7 @@ from aiorun.runtime.hooks import run_hooks
 from aiorun.runtime.process import open_init
 from aiorun.store import identity
 from aiorun.waiter import POLLIN
-from aiorun.wire.protocol import Failed, ProtocolViolation, decode
+from aiorun.wire.protocol import LIMIT, Failed, ProtocolViolation, decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ async def _let_go(directory: Directory, state: State, pidfd: int, waiter: Waiter
             if fifo in ready:
                 chunk = os.read(fifo, 65536)
                 said += chunk
-                if not chunk:
+                if not chunk or len(said) > LIMIT + 1:
                     break
             elif pidfd in ready or _is_running(state):
                 break
