@@ -62,6 +62,8 @@ def _compile_mount(mount: Mount, at: str, spec: Spec, request: Request) -> Itera
     if options.remount:
         flags = options.flags | (MS_BIND if options.bind else 0)
         yield ops.Remount(target, at, flags, options.text, propagation)
+    elif target == "/":
+        raise InvalidSpec(f"{at}.destination", "must not be the root directory: that is root.path")
     elif options.bind:
         source = absolute(mount.get("source", ""), request.bundle)
         yield ops.Bind(
@@ -70,6 +72,8 @@ def _compile_mount(mount: Mount, at: str, spec: Spec, request: Request) -> Itera
         )  # fmt: skip
     elif kind == "cgroup":
         yield from _compile_cgroup(target, at, options, spec, request)
+    elif target == "/proc" and kind != "proc":
+        raise InvalidSpec(at, '"/proc" cannot be covered by something that is not proc')
     else:
         sealed_later = _is_sealed_later(kind, target)
         parameters = tuple(item for item in options.parameters if not (sealed_later and item == ("ro", None)))
