@@ -33,29 +33,40 @@ class Spawned(Record):
     pidfd: int
     channel: Socket
 
+    def abandon(self) -> None:
+        """End and reap an init that nobody wants any more. It is our child; dying takes it a moment, and we wait for that."""
+        self.channel.close()
+        try:
+            process.pidfd_send_signal(self.pidfd, 9)
+            process.reap(self.pidfd)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+        os.close(self.pidfd)
+
 
 class HereSpawner:
     """Clones the init out of the calling process, which must have one thread and be sealed (aiorun.launch.sealed)."""
 
     async def spawn(self, plan: Plan, files: Mapping[str, int]) -> Spawned:
-        return clone_init(plan, dict(files))
+        ours, theirs = socket.pair()
+        try:
+            pid, pidfd = clone_init(plan, dict(files), theirs)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return Spawned(pid, pidfd, ours)
 
 
-def clone_init(plan: Plan, files: dict[str, int], *, flags: int = 0) -> Spawned:
-    """Clone an init here. With CLONE_PARENT in `flags` it becomes our parent's child. Raises OSError."""
-    ours, theirs = socket.pair()
-    try:
-        pid, pidfd = _clone_into(plan, files, flags)
-        if pid == 0:
-            for name in (plan.join_pid, "cgroup"):  # they have served
-                files.pop(name, None)
-            run(plan, files, theirs)
-    except OSError:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-    return Spawned(pid, pidfd, ours)
+def clone_init(plan: Plan, files: dict[str, int], channel: Socket, *, flags: int = 0) -> tuple[int, int]:
+    """Clone an init here that talks over `channel`: (pid, pidfd). With CLONE_PARENT it is our parent's child. Raises OSError."""
+    pid, pidfd = _clone_into(plan, files, flags)
+    if pid == 0:
+        for name in (plan.join_pid, "cgroup"):  # they have served
+            files.pop(name, None)
+        run(plan, files, channel)
+    return pid, pidfd
 
 
 def _clone_into(plan: Plan, files: dict[str, int], flags: int) -> tuple[int, int]:

@@ -28,7 +28,7 @@ def clone(flags: int, *, cgroup: int = -1) -> tuple[int, int]:
     """fork with namespace flags and a pidfd: (pid, pidfd) in the parent, (0, -1) in the child. CLONE_PIDFD 5.2.
 
     The child is born into the v2 cgroup behind fd `cgroup` where the kernel can do that (clone3(2), CLONE_INTO_CGROUP 5.7),
-    else it moves there as its first act. To be called with one thread alone. With CLONE_PARENT the child is the caller's parent's.
+    else it moves there as its first act. To be called with one thread alone. With CLONE_PARENT it is our parent's child.
     """
     pidfd = Buffer(b"\xff\xff\xff\xff")
     try:
@@ -46,7 +46,8 @@ def clone(flags: int, *, cgroup: int = -1) -> tuple[int, int]:
 def _clone3(flags: int, pidfd: Buffer, cgroup: int) -> int:
     into = (_CLONE_INTO_CGROUP, cgroup) if cgroup >= 0 else (0, 0)
     # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup
-    words = (flags | into[0], pidfd.address, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, into[1])
+    exit_signal = 0 if flags & CLONE_PARENT else _SIGCHLD  # with CLONE_PARENT the parent's own is taken, and ours EINVAL
+    words = (flags | into[0], pidfd.address, 0, 0, exit_signal, 0, 0, 0, 0, 0, into[1])
     return call(CLONE3, Buffer(b"".join(word.to_bytes(8, "little") for word in words)), 8 * len(words))
 
 
