@@ -27,6 +27,9 @@ COMMANDS = {
     "state": ("state", "print the state of a container"),
 }
 
+# These clone an init out of their own interpreter, which therefore has to be a sealed one. CVE-2019-5736
+MAKE_INITS = frozenset({"create", "run"})
+
 GLOBAL_FLAGS = (
     Flag(("debug",), BOOL, help="enable debug logging"),
     Flag(("log",), help="set the log file to write aiorun's log to (default is '/dev/stderr')"),
@@ -112,6 +115,10 @@ def _context(options: Options, log: Log) -> Context:
 
 
 def _run(name: str, arguments: list[str], context: Context) -> int:
+    if name in MAKE_INITS:
+        from aiorun.launch.sealed import ensure
+
+        ensure()  # before the module's own imports, which would be made twice
     module = _module(name)
     command = module.COMMAND
     try:
