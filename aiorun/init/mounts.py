@@ -75,31 +75,31 @@ def _mount_at(init: Init, fd: int, source: str | None, kind: str | None, flags: 
 
 
 def mount(init: Init, step: ops.Mount) -> None:
-    mode = _mode_of_covered(init, step)
+    parameters = _mode_of_covered(init, step) + step.parameters
     target = _target(init, step, directory=True)
     try:
-        tree = _new_filesystem(step, mode)
+        tree = _new_filesystem(step, parameters)
         linux.move_mount(tree, target)
     except OSError as error:
         # fsconfig takes no value of 256 bytes (an overlay's layers); before 5.2 there's none of it.
         if error.errno not in (_EINVAL, _ENOSYS) or not _is_too_much_for_fsconfig(step, error):
             raise
-        tree = _mount_the_old_way(init, step, target)
+        tree = _mount_the_old_way(init, step, parameters, target)
     finally:
         os.close(target)
     _finish(init, tree, step, flags_done=True)
 
 
-def _mode_of_covered(init: Init, step: ops.Mount) -> int | None:
+def _mode_of_covered(init: Init, step: ops.Mount) -> tuple[tuple[str, str | None], ...]:
     """A tmpfs takes the mode of the directory that it covers, unless the options have one; where none is there, its own."""
     if step.kind != "tmpfs":
-        return None
+        return ()
     try:
         covered = root.resolve(init.root, step.target)
     except OSError:
-        return None  # missing: it is made; any other fault is told when it is opened to be mounted on
+        return ()  # missing: it is made; any other fault is told when it is opened to be mounted on
     try:
-        return stat.S_IMODE(os.fstat(covered).st_mode)
+        return (("mode", f"{stat.S_IMODE(os.fstat(covered).st_mode):o}"),)
     finally:
         os.close(covered)
 
@@ -119,14 +119,12 @@ def _target(init: Init, step: ops.Mount | ops.Bind, *, directory: bool) -> int:
     return target
 
 
-def _new_filesystem(step: ops.Mount, mode: int | None) -> int:
+def _new_filesystem(step: ops.Mount, parameters: tuple[tuple[str, str | None], ...]) -> int:
     context = linux.fsopen(step.kind)
     try:
         if step.source:
             linux.fsconfig(context, "source", step.source)
-        if mode is not None:
-            linux.fsconfig(context, "mode", f"{mode:o}")
-        for key, value in step.parameters:
+        for key, value in parameters:
             try:
                 linux.fsconfig(context, key, value)
             except OSError as error:
@@ -146,11 +144,11 @@ def _is_too_much_for_fsconfig(step: ops.Mount, error: OSError) -> bool:
 _SUPERBLOCK_FLAGS = {"ro": 1, "sync": 16, "mand": 64, "dirsync": 128, "lazytime": 1 << 25}  # mount(2) MS_*
 
 
-def _mount_the_old_way(init: Init, step: ops.Mount, target: int) -> int:
+def _mount_the_old_way(init: Init, step: ops.Mount, parameters: tuple[tuple[str, str | None], ...], target: int) -> int:
     """mount(2) on the fd that was checked; then the fd of what is on it now."""
     flags = linux.ms_flags(step.set)
     words = []
-    for key, value in step.parameters:
+    for key, value in parameters:
         if value is None and key in _SUPERBLOCK_FLAGS:
             flags |= _SUPERBLOCK_FLAGS[key]
         else:
