@@ -75,6 +75,7 @@ def run(plan: Plan, files: dict[str, int], channel: Socket) -> NoReturn:
         process.set_dumpable(False)  # first of all: CVE-2016-9962
         process.exit_on((_HUP, _INT, _QUIT, _TERM))
         seal.shut()
+        _take_stdio(files)
         init = Init(files, channel)
         seal.keep_only(init, channel.fileno(), plan.preserve)
         os.umask(0o022)
@@ -85,6 +86,14 @@ def run(plan: Plan, files: dict[str, int], channel: Socket) -> NoReturn:
         pass
     finally:
         os._exit(1)
+
+
+def _take_stdio(files: dict[str, int]) -> None:
+    """Our standard streams, where they are handed to us and not inherited."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        fd = files.pop(name, number)
+        if fd != number:
+            os.dup2(fd, number)
 
 
 def _execute(init: Init, step: ops.Operation) -> None:

@@ -58,13 +58,22 @@ async def await_death(waiter: Waiter, pidfd: int) -> None:
     reap_child(pidfd)
 
 
-def reap_child(pidfd: int) -> int | None:
-    """The status of a child that has ended: its exit code, 128 + N by signal N. None if it isn't a child of ours."""
+def end_of_child(pidfd: int) -> tuple[int | None, int | None] | None:
+    """Reap a child that has ended: (its exit code, None), or (None, the signal it died of). None if it isn't a child of ours."""
     try:
         code, status = reap(pidfd)
     except ChildProcessError:
         return None
-    return status if code == _CLD_EXITED else 128 + status
+    return (status, None) if code == _CLD_EXITED else (None, status)
+
+
+def reap_child(pidfd: int) -> int | None:
+    """The same as a shell's status: its exit code, 128 + N by signal N."""
+    ended = end_of_child(pidfd)
+    if ended is None:
+        return None
+    code, signal = ended
+    return code if signal is None else 128 + signal
 
 
 def write_pid_file(path: str, pid: int) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 from aiorun.console import signals as console_signals
-from aiorun.errors import AiorunError, ConsoleError, reason
-from aiorun.linux import socket
+from aiorun.errors import AiorunError
 from aiorun.linux.process import set_child_subreaper
 from aiorun.runtime.create import Options, check_terminal, create
 from aiorun.runtime.delete import destroy
@@ -67,7 +66,7 @@ async def run_foreground(
         front = _Front(closing) if spec["process"].get("terminal") else None
         if front is not None:
             options = front.sized(options)
-        files = {} if front is None else {"console": front.theirs.fileno()}
+        files = {} if front is None else {"console": front.pair.theirs}
         created = await create(store, id, spec, bundle, options, waiter=waiter, spawner=spawner, files=files)
         closing.add(lambda: os.close(created.pidfd))
         with console_signals.Signals() as signals:  # also while destroying: an impatient second ^C leaves no half of a container
@@ -91,7 +90,7 @@ async def _in_front(
     else:
         from aiorun.console import relay
 
-        master = front.receive_master()
+        master = front.pair.receive()
         relay.prepare(master, front.terminal)
         await start(store, id, waiter=passing_on)
         await relay.relay(waiter, master, terminal=front.terminal, until=created.pidfd, signals=signals)
@@ -119,21 +118,13 @@ class _Front:
 
     def __init__(self, closing: Undo) -> None:
         from aiorun.console import terminal
+        from aiorun.console.pair import TerminalPair
 
         self.terminal: Terminal = terminal.find()
         closing.add(self.terminal.close)
-        self._ours, self.theirs = socket.pair()
-        closing.add(self._ours.close)
-        closing.add(self.theirs.close)
+        self.pair = TerminalPair()
+        closing.add(self.pair.close)
 
     def sized(self, options: Options) -> Options:
         rows, columns = self.terminal.size()
         return Options(**{**options.__dict__, "rows": rows, "columns": columns})
-
-    def receive_master(self) -> int:
-        """The master, which the init sent before it was ready."""
-        try:
-            _payload, fds = socket.receive(self._ours, 4096, 1)
-        except OSError as error:
-            raise ConsoleError(f"receive the container's terminal: {reason(error)}") from None
-        return fds[0]

@@ -31,6 +31,11 @@ def status(state: State) -> str:
     return CREATED if seen[1] else RUNNING
 
 
+def oom_killed(state: State) -> bool:
+    """Whether the kernel killed something of the container for want of memory."""
+    return load(state.cgroup_paths).oom_kills() > 0
+
+
 def inspect(store: Store, id: str) -> dict[str, Any]:
     """What the `state` command prints of a container. Raises ContainerNotFound, AiorunError."""
     with store.open(id) as directory:
