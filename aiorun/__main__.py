@@ -1,15 +1,74 @@
 """The start of the command line: `python -I -S -X utf8 …/aiorun/__main__.py ARGUMENTS`.
 
-Kept tiny, since Python compiles a script anew at each start.
+Kept small, since Python compiles a script anew at each start.
 """
 
+import gc
+import marshal
 import os
 import sys
+from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import MAGIC_NUMBER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+# A command is over before there is garbage to speak of: looking for it would cost a millisecond.
+gc.disable()
+
+PACKAGE = __file__.rpartition("/")[0]
+
+
+class Archive:
+    """The finder of the modules in the file that aiorun.launch.archive makes. Raises OSError if that isn't for us."""
+
+    def __init__(self, path: str) -> None:
+        with open(path, "rb", buffering=0) as file:
+            content = file.read()
+        if content[:8] != MAGIC_NUMBER + len(content).to_bytes(4, "little"):
+            raise OSError("of another Python, or cut off")
+        index = 12 + int.from_bytes(content[8:12], "little")
+        package, self.modules = marshal.loads(content[12:index])
+        if package != PACKAGE:
+            raise OSError("of another place")
+        self.codes = memoryview(content)[index:]
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name not in self.modules:
+            return None
+        source, is_package, changed, size, start, end = self.modules[name]
+        try:
+            found = os.stat(source)
+        except OSError:
+            return None
+        if (found.st_mtime_ns, found.st_size) != (changed, size):
+            return None  # edited since: for the path finder
+        spec = ModuleSpec(name, self, origin=source, loader_state=(start, end))  # type: ignore[arg-type]
+        if is_package:
+            spec.submodule_search_locations = [source.rpartition("/")[0]]
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The usual kind of module."""
+
+    def exec_module(self, module: "ModuleType") -> None:
+        spec = module.__spec__
+        assert spec is not None and spec.loader_state
+        module.__file__ = spec.origin
+        start, end = spec.loader_state
+        exec(marshal.loads(self.codes[start:end]), module.__dict__)
+
+
+try:
+    sys.meta_path.insert(0, Archive(f"{PACKAGE}/__pycache__/commands.{sys.implementation.cache_tag}.archive"))
+except OSError:
+    pass  # then all goes as usual, 2 ms later
 
 # -I leaves the script's directory out. At the end, so that what lies beside aiorun never shadows the standard library.
-sys.path.append(__file__.rsplit("/", 2)[0] or "/")
+sys.path.append(PACKAGE.rpartition("/")[0] or "/")
 
-from aiorun.cli.main import main
+from aiorun.cli.main import main  # noqa: E402
 
 # All is written by then. The interpreter's own clearing up would cost a sixth of the command's time.
 os._exit(main(sys.argv[1:]))
