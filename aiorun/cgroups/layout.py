@@ -54,20 +54,34 @@ def parse(mountinfo: str, own: str) -> Layout:
     """The layout that these texts of /proc/self/mountinfo and /proc/self/cgroup describe. proc(5), cgroups(7)."""
     v1: dict[str, Hierarchy] = {}
     v2: list[Hierarchy] = []
-    for line in mountinfo.splitlines():
-        if " - cgroup" not in line and f" {_ROOT} " not in line:
+    lines = [line.partition(" - ") for line in mountinfo.splitlines() if " - cgroup" in line or f" {_ROOT} " in line]
+    mounts = [(mount.split(" "), filesystem.split(" ")) for mount, _, filesystem in lines]
+    top = _top([mount for mount, _ in mounts])
+    for (number, parent, _, root, mount_point, *_), (kind, _, options) in mounts:
+        if kind not in ("cgroup", "cgroup2") or not _is_visible(number, parent, mount_point, top):
             continue
-        mount, _, filesystem = line.partition(" - ")
-        root, mount_point = (_unescape(field) for field in mount.split(" ")[3:5])
-        kind, _, options = filesystem.split(" ")
-        if mount_point == _ROOT:  # whatever was mounted here or below is covered now
-            v1.clear()
-            v2.clear()
+        hierarchy = Hierarchy(_unescape(mount_point), _unescape(root))
         if kind == "cgroup2":
-            v2.append(Hierarchy(mount_point, root))
-        elif kind == "cgroup":
-            _add(v1, options, Hierarchy(mount_point, root))
+            v2.append(hierarchy)
+        else:
+            _add(v1, options, hierarchy)
     return _layout(v1, v2, own)
+
+
+def _top(mounts: list[list[str]]) -> str:
+    """The number of the mount that one sees at /sys/fs/cgroup: the one of those there that no other is mounted on; "" for none.
+
+    Not the last line: since Linux 6.8 the lines are in the order of the mounts' making, and one that was moved is older.
+    """
+    here = {number: parent for number, parent, _, _, mount_point, *_ in mounts if mount_point == _ROOT}
+    return next((number for number in here if number not in here.values()), "")
+
+
+def _is_visible(number: str, parent: str, mount_point: str, top: str) -> bool:
+    """Whether it isn't covered by another mount of /sys/fs/cgroup."""
+    if mount_point == _ROOT:
+        return number == top
+    return not (top and mount_point.startswith(_ROOT + "/")) or parent == top
 
 
 def _unescape(field: str) -> str:
