@@ -9,7 +9,7 @@ from functools import partial
 
 import trio
 
-from aiorun.console.stream import fill_standard_streams
+from aiorun.console.standard_streams import open_standard_streams
 from aiorun.errors import AiorunError
 from recvtty.server import serve
 
@@ -17,10 +17,10 @@ _DESCRIPTION = """\
 Receive the terminals that a container runtime hands over, so that somebody is at their other end.
 
 A container with "terminal": true that is created, not run, needs a process that holds its terminal.
-recvtty listens at SOCKET, and the runtime's --console-socket is told the same path:
+recvtty listens at SOCKET, which the runtime is told as --console-socket (there a relative path counts from the bundle):
 
-    recvtty tty.sock                                       # in one terminal: it becomes the container's
-    aiorun create --bundle BUNDLE --console-socket tty.sock box && aiorun start box       # in another
+    recvtty BUNDLE/tty.sock                # in one terminal: it becomes the container's
+    aiorun create --bundle BUNDLE --console-socket tty.sock box && aiorun start box      # in another
 """
 _EPILOG = """\
 SOCKET may be a relative path, one longer than sockets usually allow, or @name for an abstract socket. A socket that
@@ -32,7 +32,7 @@ Exit status: 0 when the terminal hung up, or on SIGTERM and SIGINT; 1 if the soc
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve as `argv` says until there's nothing more to serve; the exit status."""
-    fill_standard_streams()
+    open_standard_streams()
     arguments = _parser().parse_args(argv)
     server = partial(serve, arguments.socket, mode=arguments.mode, pid_file=arguments.pid_file, stdin=not arguments.no_stdin)
     failures: list[BaseException] = []

@@ -21,8 +21,8 @@ them. It takes the place of runc: podman, containerd, Docker and Kubernetes call
 A bundle is a directory with a file named "config.json" and a root file system. A container has an id, which is yours to
 choose. A first one:
 
-    # mkdir -p hello/rootfs && cd hello
-    # cp -a /bin/busybox rootfs/ && mkdir rootfs/bin && ln -s /busybox rootfs/bin/sh
+    # mkdir -p hello/rootfs/bin && cd hello
+    # cp /bin/busybox rootfs/bin/sh
     # aiorun spec
     # aiorun run hello
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from aiorun.cli.command import Context, absolute_root, default_root, wrong_number_of_arguments
 from aiorun.cli.flags import BOOL, HELP, Flag, parse
 from aiorun.cli.log import Log
-from aiorun.cli.output import open_standard_streams, write_stdout
+from aiorun.cli.output import write_stdout
+from aiorun.console.standard_streams import open_standard_streams
 from aiorun.errors import AiorunError, UsageError, reason
 
 TYPE_CHECKING = False

@@ -8,18 +8,6 @@ import select
 from aiorun.errors import AiorunError, reason
 
 
-def open_standard_streams() -> None:
-    """Give each of fds 0, 1, 2 that is closed to /dev/null, as Go's runtime does.
-
-    Else the next file to be opened takes its place, and our messages end up in a state.json. Raises OSError.
-    """
-    for fd in (0, 1, 2):
-        try:
-            os.get_inheritable(fd)
-        except OSError:
-            os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)  # open(2): the lowest free number, so `fd`
-
-
 def encode(text: str) -> bytes:
     """UTF-8, with the stray bytes of paths and arguments as they came."""
     try:

@@ -8,7 +8,7 @@ BUNDLE = Flag(("bundle", "b"), help="path to the root of the bundle directory, d
 CONSOLE_SOCKET = Flag(
     ("console-socket",),
     help="path to an AF_UNIX socket which will receive a file descriptor referencing the master end of the console's "
-    "pseudoterminal",
+    "pseudoterminal; a relative path counts from the bundle",
 )
 PIDFD_SOCKET = Flag(
     ("pidfd-socket",),

@@ -21,7 +21,6 @@ The start command lets the program of a created container begin, and returns onc
 be started once.
 """,
     examples="""\
-    # aiorun create --bundle mybundle web
     # aiorun start web
 """,
 )

@@ -20,18 +20,6 @@ if TYPE_CHECKING:
 _PIPE_BUF = 4096  # pipe(7): what a pipe that polls writable takes without blocking
 
 
-def fill_standard_streams() -> None:
-    """Open /dev/null as whichever of fds 0, 1, 2 is closed: the next file of ours would get that number, and be read as stdin.
-
-    The first thing that a command does. Close-on-exec, so that a program we start finds it closed as the caller meant it.
-    """
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)  # open(2): the lowest number that is free
-
-
 class Stream:
     """One end of a flow. `fd` is what to wait for. Raises BlockingIOError where reading or writing would block."""
 

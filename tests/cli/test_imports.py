@@ -13,7 +13,7 @@ FRAME = {
     "__future__", "select", "time",
     "aiorun", "aiorun.errors", "aiorun.wire", "aiorun.wire.record",
     "aiorun.cli", "aiorun.cli.command", "aiorun.cli.flags", "aiorun.cli.log", "aiorun.cli.main", "aiorun.cli.output",
-    "aiorun.cli.quoting",
+    "aiorun.cli.quoting", "aiorun.console", "aiorun.console.standard_streams",
 }  # fmt: skip
 VERSION = {"aiorun._version", "aiorun.cli.version"}
 JSON = {"_json", "aiorun.wire.json"}

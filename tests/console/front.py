@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
 from aiorun.console import terminal
 from aiorun.console.relay import prepare, relay
 from aiorun.console.signals import Signals
-from aiorun.console.stream import fill_standard_streams
+from aiorun.console.standard_streams import open_standard_streams
 from aiorun.errors import ConsoleError
 from aiorun.linux import terminal as pty
 from aiorun.waiter import PollWaiter, drive
@@ -34,7 +34,7 @@ def start(argv: list[str], front: terminal.Terminal | None) -> tuple[int, int]:
 
 
 def main() -> int:
-    fill_standard_streams()
+    open_standard_streams()
     needed = sys.argv[1] == "--terminal"
     try:
         front = terminal.find()
