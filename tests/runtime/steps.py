@@ -12,8 +12,8 @@ from tests.runtime.life import Ended
 
 # What changes something, waits, or asks the kernel for something new: between two of these nothing happens that anyone could see.
 KINDS = (
-    "chdir clone3 connect exit_group fchmod flock kill mkdir mknodat openat pidfd_open pidfd_send_signal poll renameat rmdir sendmsg "
-    "socketpair unlinkat waitid write"
+    "chdir clone3 connect exit_group fchmod flock kill mkdir mknodat openat pidfd_open pidfd_send_signal poll renameat rmdir "
+    "sendmsg socketpair unlinkat waitid write"
 ).split()
 
 
@@ -27,7 +27,8 @@ class Step(NamedTuple):
 
 def steps_of(program: CommandLine, *args: str | Path, after: str, log: Path) -> list[Step]:
     """The steps of a command that runs to its end, from the first one on that has `after` in its arguments: past all imports."""
-    _strace(program, ["--trace=" + ",".join(KINDS)], *args, log=log)
+    ended = _strace(program, ["--trace=" + ",".join(KINDS)], *args, log=log)
+    assert ended.returncode == 0, ended
     counts: dict[str, int] = {}
     found = []
     for line in log.read_text().splitlines():
