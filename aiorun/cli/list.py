@@ -42,7 +42,7 @@ def run(options: Options, arguments: list[str], context: Context) -> int:
     if options.string("format") not in ("table", "json"):
         raise UsageError("invalid format option")
     documents = _documents(store, context)
-    write_stdout(dumps(documents or None) if options.string("format") == "json" else _table(documents))
+    write_stdout(dumps(documents or None) + "\n" if options.string("format") == "json" else _table(documents))
     return 0
 
 
