@@ -33,10 +33,11 @@ A created container is detached. If its config.json has "terminal": true, somebo
 give the path of a socket at which recvtty or an engine listens with --console-socket.
 """,
     examples="""\
-A container with a terminal, received by recvtty:
+A container with a terminal, which recvtty receives in another window:
 
-    # recvtty /tmp/tty.sock
-    # aiorun create --bundle mybundle --console-socket /tmp/tty.sock web
+    # recvtty mybundle/tty.sock
+
+    # aiorun create --bundle mybundle --console-socket tty.sock web
     # aiorun start web
 """,
 )
@@ -44,12 +45,12 @@ A container with a terminal, received by recvtty:
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
     refuse_what_is_not_there(context)
-    chosen, spec, bundle = prepare(options)
+    chosen, spec, bundle = prepare(options, context)
     drive(create(Store(context.root), arguments[0], spec, bundle, chosen, waiter=PollWaiter(), spawner=HereSpawner()))
     return 0
 
 
-def prepare(options: Options) -> tuple[CreateOptions, Spec, str]:
+def prepare(options: Options, context: Context) -> tuple[CreateOptions, Spec, str]:
     """What create and run take from their flags, the checked config.json, and the bundle, which we are in from here on.
 
     From here on, too, a signal that ends us is an exception, by which what is half made is undone.
@@ -58,6 +59,8 @@ def prepare(options: Options) -> tuple[CreateOptions, Spec, str]:
     pid_file = bundles.absolute(options.string("pid-file"))
     bundle = bundles.enter(options)
     spec = bundles.load(bundle)
+    if context.log.debugging:
+        _warn(spec, context)
     chosen = CreateOptions(
         console_socket=options.string("console-socket"),
         pidfd_socket=options.string("pidfd-socket"),
@@ -67,3 +70,11 @@ def prepare(options: Options) -> tuple[CreateOptions, Spec, str]:
         preserve=bundles.preserved(options, spec),
     )
     return chosen, spec, bundle
+
+
+def _warn(spec: Spec, context: Context) -> None:
+    """Of what is left out, as the specification wants it."""
+    from aiorun.runtime.capabilities import left_out
+
+    for sentence in left_out(spec):
+        context.log.warning(sentence)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from aiorun.spec.types import Process
 
 NAMES = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST "
@@ -21,3 +23,18 @@ def mask(names: Iterable[str] | None) -> int:
     for name in names or ():
         found |= _BITS.get(name, 0)
     return found
+
+
+def left_out(process: Process, held: int) -> Iterator[str]:
+    """A sentence for each capability that can't be granted, by a caller with the set `held`. config.md, "Linux Process"."""
+    sets = process.get("capabilities") or {}
+    permitted, inheritable = mask(sets.get("permitted")), mask(sets.get("inheritable")) & mask(sets.get("bounding"))
+    within = {"bounding": held, "permitted": held, "effective": permitted & held}
+    within |= {"inheritable": inheritable & held, "ambient": permitted & inheritable & held}
+    for name, grantable in within.items():
+        asked: list[str] = sets.get(name) or []  # type: ignore[assignment]  # a TypedDict wants its keys spelt out
+        for index, capability in enumerate(asked):
+            bit = _BITS.get(capability, 0)
+            if not bit & grantable:
+                why = "cannot be granted" if bit else "is unknown"
+                yield f'process.capabilities.{name}[{index}]: capability "{capability}" {why}'

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiorun.spec.types import Process
+    from aiorun.spec.types import Capabilities, Process
 
 # setrlimit(2), asm-generic/resource.h
 RLIMITS = {
@@ -28,18 +28,24 @@ def compile_identity(process: Process) -> Iterator[ops.Operation]:
         yield ops.SetNoNewPrivileges()
     sets = process.get("capabilities") or {}
     yield ops.DropBounding(mask(sets.get("bounding")))
-    if not any(entry.startswith("HOME=") for entry in process.get("env") or []):
+    if not any(entry.startswith("HOME=") for entry in environment(process)):
         yield ops.SetHome(user.get("uid", 0))
     yield ops.ChangeDirectory(process["cwd"])
     yield ops.SetIds(user.get("uid", 0), user.get("gid", 0), tuple(user.get("additionalGids") or ()))
     yield ops.VerifyDirectory(process["cwd"])
-    yield ops.SetCapabilities(
-        effective=mask(sets.get("effective")),
-        permitted=mask(sets.get("permitted")),
-        inheritable=mask(sets.get("inheritable")),
-        ambient=mask(sets.get("ambient")),
-    )
+    yield compile_capabilities(sets)
     yield ops.FindProgram(process["args"][0], _path(process))
+
+
+def compile_capabilities(sets: Capabilities) -> ops.SetCapabilities:
+    """What the kernel can grant of the sets: each within those that it depends on. capset(2), capabilities(7)."""
+    permitted, inheritable = mask(sets.get("permitted")), mask(sets.get("inheritable")) & mask(sets.get("bounding"))
+    return ops.SetCapabilities(
+        effective=mask(sets.get("effective")) & permitted,
+        permitted=permitted,
+        inheritable=inheritable,
+        ambient=mask(sets.get("ambient")) & permitted & inheritable,
+    )
 
 
 def compile_execution(process: Process, preserve: int) -> Iterator[ops.Operation]:
@@ -53,8 +59,9 @@ def compile_execution(process: Process, preserve: int) -> Iterator[ops.Operation
 
 
 def environment(process: Process) -> tuple[str, ...]:
-    """Of a name that comes twice the last counts."""
-    return tuple({entry.partition("=")[0]: entry for entry in process.get("env") or []}.values())
+    """Of a name that comes twice the last counts. An empty HOME is none, as in runc."""
+    entries = {entry.partition("=")[0]: entry for entry in process.get("env") or []}
+    return tuple(entry for entry in entries.values() if entry != "HOME=")
 
 
 def _path(process: Process) -> str:
