@@ -44,9 +44,39 @@ class TrioWaiter:
         await trio.sleep(seconds)
 
     async def shield(self, work: Awaitable[T]) -> T:
+        parent = trio.lowlevel.current_task().parent_nursery
+        if parent is not None and parent.parent_task is trio.lowlevel.current_root_task():
+            return await _in_task_of_its_own(work)
         with trio.CancelScope(shield=True):
             result = await work
         return result  # noqa: RET504 - mypy: a return inside may be swallowed by the scope
+
+
+@trio.lowlevel.enable_ki_protection
+async def _in_task_of_its_own(work: Awaitable[T]) -> T:
+    """Await `work` for the main task, into whose waits trio raises KeyboardInterrupt, shielded or not."""
+    ended = trio.Event()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    async def to_its_end() -> None:
+        try:
+            with trio.CancelScope(shield=True):
+                results.append(await work)
+        except BaseException as error:  # noqa: BLE001 - the main task raises it
+            errors.append(error)
+        ended.set()
+
+    trio.lowlevel.spawn_system_task(to_its_end)
+    while not ended.is_set():
+        try:
+            with trio.CancelScope(shield=True):
+                await ended.wait()
+        except KeyboardInterrupt as interrupt:
+            errors.append(interrupt)
+    for error in errors:
+        raise error
+    return results[0]
 
 
 async def _ready(poll: select.poll, fds: Mapping[int, int]) -> dict[int, int]:

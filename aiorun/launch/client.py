@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 
 from aiorun.errors import LauncherDied, reason
 from aiorun.launch.launcher import LIMIT
 from aiorun.launch.sealed import real_binary
 from aiorun.launch.spawn import Spawned
 from aiorun.linux import socket
-from aiorun.linux.process import pidfd_open, reap
+from aiorun.linux.process import pidfd_open, pidfd_send_signal, reap
 from aiorun.waiter import POLLIN, POLLOUT
 from aiorun.wire import json, plan
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _FD = 3  # the launcher's end of the socket
 _SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+_KILL = 9
 
 
 class Launcher:
@@ -40,16 +42,21 @@ class Launcher:
         if self._running is None:
             self._running = _Running()
         running = self._running
+        running.askers += 1
         try:
             return await self._ask(running, plan, files)
         except LauncherDied:
             if self._running is running:
                 self.close()
             raise
+        finally:
+            running.askers -= 1
+            running.close_if_unused()
 
     async def _ask(self, running: _Running, wanted: Plan, files: Mapping[str, int]) -> Spawned:
         """The answer comes over the init's own channel, so that each asker waits for nobody else's."""
         ours, theirs = socket.pair()
+        channel = os.fstat(theirs.fileno()).st_ino
         try:
             await running.send(self._waiter, wanted, {**files, "channel": theirs.fileno()})
         except BaseException:
@@ -57,36 +64,39 @@ class Launcher:
             raise
         finally:
             theirs.close()
+        waiting = {ours.fileno(): POLLIN, running.pidfd: POLLIN}
         try:
-            await self._waiter.wait_any({ours.fileno(): POLLIN})
+            await self._waiter.wait_any(waiting)
         except BaseException:
-            await self._waiter.shield(self._forget(ours))
+            await self._waiter.shield(self._forget(ours, channel, waiting))
             raise
-        return _answer(ours)
+        return _answer(ours, channel)
 
-    async def _forget(self, ours: Socket) -> None:
+    async def _forget(self, ours: Socket, channel: int, waiting: Mapping[int, int]) -> None:
         """The asker is cancelled: the init, which may not even be cloned yet, is to be ended and reaped all the same."""
-        await self._waiter.wait_any({ours.fileno(): POLLIN})
+        await self._waiter.wait_any(waiting)
         try:
-            _answer(ours).abandon()
+            _answer(ours, channel).abandon()
         except (OSError, LauncherDied):
             pass  # then there's none
 
     def close(self) -> None:
-        """End the launcher. Inits that it made live on."""
+        """End the launcher, after the last spawn that is on its way. Inits that it made live on."""
         running, self._running = self._running, None
         if running is not None:
-            running.close()
+            running.wanted = False
+            running.close_if_unused()
 
 
 class _Running:
-    """One launcher process."""
+    """One launcher process. It's closed once it isn't wanted any more, and nobody waits for an answer."""
 
     def __init__(self) -> None:
+        self.wanted, self.askers = True, 0
         self._socket, theirs = socket.pair()
         self._socket.setblocking(False)
         try:
-            self._pidfd = pidfd_open(_start(theirs.fileno()))
+            self.pidfd = pidfd_open(_start(theirs.fileno()))
         except BaseException:
             self._socket.close()
             raise
@@ -107,53 +117,103 @@ class _Running:
                 os.close(memory)
 
     def _sent(self, packet: bytes, fds: tuple[int, ...]) -> bool:
+        """Whether there was room for it. Raises LauncherDied, OSError for what is wrong with the files."""
         try:
             socket.send(self._socket, packet, fds)
         except BlockingIOError:
             return False
-        except OSError as error:
+        except (BrokenPipeError, ConnectionResetError) as error:
             raise LauncherDied(f"ask the launcher for an init: {reason(error)}") from None
         return True
 
-    def close(self) -> None:
-        """End of file ends the launcher, once it has answered what it was asked. It is reaped here."""
+    def close_if_unused(self) -> None:
+        """It's killed, and reaped here: nobody asks it for anything any more, and one that hangs would have us wait."""
+        if self.wanted or self.askers or self.pidfd < 0:
+            return
         self._socket.close()
         try:
-            reap(self._pidfd)
-        except ChildProcessError:
+            pidfd_send_signal(self.pidfd, _KILL)
+            reap(self.pidfd)
+        except (ProcessLookupError, ChildProcessError):
             pass  # somebody else in this process waits for all children
-        os.close(self._pidfd)
+        os.close(self.pidfd)
+        self.pidfd = -1
 
 
-def _answer(ours: Socket) -> Spawned:
-    """What the launcher says of a request. Raises OSError, as clone did, and LauncherDied. Without an init `ours` is closed."""
+def _answer(ours: Socket, channel: int) -> Spawned:
+    """What the launcher says of a request, once it has answered or ended. Without an init `ours` is closed.
+
+    `channel` is the inode of the init's end. Raises OSError, as clone did, and LauncherDied.
+    """
+    fds: list[int] = []
     try:
+        if not _is_ready(ours):
+            _end_orphan(channel)
+            raise LauncherDied("the launcher ended while it made an init")
         packet, fds = socket.receive(ours, LIMIT, 1)
         if not packet:
             raise LauncherDied("the launcher ended before it made an init")
-        kind, *rest = json.loads(packet)
-        if kind == "Spawned":
-            return Spawned(int(rest[0]), fds[0], ours)
-        text, errno = rest
-        raise OSError(errno, text) if errno else LauncherDied(f"the launcher: {text}")
+        kind, first, *rest = json.loads(packet)
+        if kind == "Spawned" and type(first) is int and not rest and fds:
+            return Spawned(first, fds.pop(), ours)
+        if kind == "Failed" and type(first) is str and rest and type(rest[0]) is int:
+            raise OSError(rest[0], first) if rest[0] else LauncherDied(f"the launcher: {first}")
+        raise ValueError("an answer of an unknown kind")
+    except (ValueError, TypeError) as error:
+        ours.close()
+        raise LauncherDied(f"the launcher answered what it may not: {error}") from None
     except BaseException:
         ours.close()
         raise
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _is_ready(ours: Socket) -> bool:
+    poll = select.poll()
+    poll.register(ours.fileno(), POLLIN)
+    return bool(poll.poll(0))
+
+
+def _end_orphan(channel: int) -> None:
+    """End and reap the init that a launcher cloned and didn't live to tell of: the child of ours that holds `channel`."""
+    link = f"socket:[{channel}]"
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/children") as file:
+            children = [int(pid) for pid in file.read().split()]
+        for pid in children:
+            try:
+                pidfd = pidfd_open(pid)
+            except OSError:
+                continue
+            try:
+                if any(os.readlink(f"/proc/{pid}/fd/{fd}") == link for fd in os.listdir(f"/proc/{pid}/fd")):
+                    pidfd_send_signal(pidfd, _KILL)
+                    reap(pidfd)
+            except OSError:
+                pass  # it ended, or closed a file, meanwhile
+            finally:
+                os.close(pidfd)
 
 
 def _start(theirs: int) -> int:
     """Start the launcher: no environment, no standard streams of ours, a session of its own, so that ^C isn't for it."""
+    import fcntl
+
     python = real_binary()
     arguments = [python, "-I", "-S", "-X", "utf8", _SCRIPT, str(_FD)]
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    end = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, _FD + 1)  # one that stdio doesn't land on, where ours is closed
     try:
-        actions = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)] + [(os.POSIX_SPAWN_DUP2, theirs, _FD)]
+        actions = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)] + [(os.POSIX_SPAWN_DUP2, end, _FD)]
         signals = [number for number in range(1, 32) if number not in (9, 19)]
         return os.posix_spawn(python, arguments, {}, file_actions=actions, setsid=True, setsigmask=[], setsigdef=signals)
     except OSError as error:
         raise LauncherDied(f"start the launcher: {reason(error)}") from None
     finally:
         os.close(null)
+        os.close(end)
 
 
 def _sealed(content: bytes) -> int:

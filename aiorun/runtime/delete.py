@@ -22,16 +22,16 @@ _TICK = 0.01  # seconds after which a delete looks whether another one has finis
 
 
 async def delete(
-    store: Store, id: str, *, waiter: Waiter, force: bool = False, warn: Callable[[str], None] | None = None
+    store: Store, id: str, *, waiter: Waiter, force: bool = False, warn: Callable[[str], None] | None = None, created: str = ""
 ) -> None:
     """Remove a container: its process (created, or with `force` in any state), cgroup and directory; then the poststop hooks.
 
-    A hook that fails is told to `warn` alone. Of two deletes the second waits for the first. Raises ContainerNotFound (not
-    with `force`), InvalidState, AiorunError.
+    A hook that fails is told to `warn` alone. With `created` only the container that was created then. Of two deletes the
+    second waits for the first. Raises ContainerNotFound (not with `force`), InvalidState, AiorunError.
     """
     try:
         with store.open(id) as directory:
-            await waiter.shield(_remove(directory, waiter=waiter, force=force, warn=warn))
+            await waiter.shield(_remove(directory, waiter=waiter, force=force, warn=warn, created=created))
     except ContainerNotFound:
         if not force:
             raise
@@ -42,8 +42,10 @@ async def destroy(directory: Directory, *, waiter: Waiter, warn: Callable[[str],
     await _remove(directory, waiter=waiter, force=True, warn=warn)
 
 
-async def _remove(directory: Directory, *, waiter: Waiter, force: bool, warn: Callable[[str], None] | None) -> None:
-    right, state = await claim(directory, waiter=waiter, force=force)
+async def _remove(
+    directory: Directory, *, waiter: Waiter, force: bool, warn: Callable[[str], None] | None, created: str = ""
+) -> None:
+    right, state = await claim(directory, waiter=waiter, force=force, created=created)
     try:
         if state is not None:
             await _end(state, waiter)
@@ -60,7 +62,7 @@ async def _remove(directory: Directory, *, waiter: Waiter, force: bool, warn: Ca
             warn(str(failure))
 
 
-async def claim(directory: Directory, *, waiter: Waiter, force: bool) -> tuple[int, State | None]:
+async def claim(directory: Directory, *, waiter: Waiter, force: bool, created: str = "") -> tuple[int, State | None]:
     """Take the right to remove the container (an fd to be closed), and its state at that moment.
 
     With `force` no state, or a broken one, is None: a killed create or delete left that. From here on no create and no start
@@ -69,6 +71,8 @@ async def claim(directory: Directory, *, waiter: Waiter, force: bool) -> tuple[i
     while True:
         with directory.locked():
             state = _read(directory, force=force)
+            if created and state is not None and state.created != created:
+                raise ContainerNotFound(directory.id)  # another one has the id by now
             if not force and state is not None:
                 _refuse_living(state)
             right = directory.mark_removing()

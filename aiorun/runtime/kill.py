@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from aiorun import cgroups
-from aiorun.errors import AiorunError, InvalidState
+from aiorun.errors import AiorunError, ContainerNotFound, InvalidState
 from aiorun.runtime import status as states
 from aiorun.runtime.process import SIGKILL, open_init, send
 
@@ -44,13 +44,16 @@ def _by_name(name: str) -> int:
     return -1
 
 
-async def kill(store: Store, id: str, signal: int, *, waiter: Waiter, all: bool = False) -> None:
+async def kill(store: Store, id: str, signal: int, *, waiter: Waiter, all: bool = False, created: str = "") -> None:
     """Send `signal` to the init; with `all`, and for KILL without a private pid namespace, to every process of the container.
 
-    Raises ContainerNotFound, InvalidState ("container not running": engines match it), AiorunError. `all` on the dead is fine.
+    With `created` only the container that was created then. `all` on the dead is fine.
+    Raises ContainerNotFound, InvalidState ("container not running": engines match it), AiorunError.
     """
     with store.open(id) as directory:
         state = directory.read()
+    if created and state.created != created:
+        raise ContainerNotFound(id)
     now = states.status(state)
     cgroup = cgroups.load(state.cgroup_paths)
     if all or (signal == SIGKILL and not state.private_pid_namespace):

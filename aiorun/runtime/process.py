@@ -46,16 +46,16 @@ async def kill(waiter: Waiter, pidfd: int) -> None:
     """KILL, wait until it has died, and reap it if it is a child of ours. Raises AiorunError if it doesn't die."""
     send(pidfd, SIGKILL)
     await await_death(waiter, pidfd)
+    reap_child(pidfd)
 
 
 async def await_death(waiter: Waiter, pidfd: int) -> None:
-    """Wait until a process that was killed has died, and reap it if it is a child of ours.
+    """Wait until a process that was killed has died. Its exit is left to whoever made it.
 
     Raises AiorunError after ten seconds: it hangs in the kernel, where no signal reaches it. The words are runc's.
     """
     if not await waiter.wait_any({pidfd: POLLIN}, _DYING_SECONDS):
         raise AiorunError("container init still running")
-    reap_child(pidfd)
 
 
 def end_of_child(pidfd: int) -> tuple[int | None, int | None] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from aiorun.errors import AiorunError, HookFailed, InitFailed, InvalidState, reason
+from aiorun.errors import AiorunError, ContainerNotFound, HookFailed, InitFailed, InvalidState, reason
 from aiorun.runtime import status as states
 from aiorun.runtime.create import told
 from aiorun.runtime.delete import destroy
@@ -30,14 +30,17 @@ _REFUSED = {
 }
 
 
-async def start(store: Store, id: str, *, waiter: Waiter) -> State:
+async def start(store: Store, id: str, *, waiter: Waiter, created: str = "") -> State:
     """Let a created container's program begin; returns once it has been exec'd and the poststart hooks have run.
 
     Raises ContainerNotFound, InvalidState, InitFailed (a startContainer hook, execve, an init that died), and HookFailed,
-    after which the container is gone. Of two starts one wins. A cancel leaves the container created or started, never in between.
+    after which the container is gone. With `created` only the container that was created then. Of two starts one wins.
+    A cancel leaves the container created or started, never in between.
     """
     with store.open(id) as directory:
         state = directory.read()
+        if created and state.created != created:
+            raise ContainerNotFound(id)
         now = states.status(state)
         if now != states.CREATED:
             raise InvalidState(_REFUSED[now])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from math import inf
 from typing import TYPE_CHECKING
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from aiorun.errors import ContainerNotFound, InvalidState
 from aiorun.runtime import delete as deleting
 from aiorun.runtime import kill as killing
 from aiorun.runtime import status as states
-from aiorun.runtime.process import end_of_child
+from aiorun.runtime.process import SIGKILL, await_death, end_of_child, send
 from aiorun.runtime.start import start
 from aiorun.supervise.exit import Exit
 from aiorun.trio_waiter import TrioWaiter
@@ -24,26 +26,33 @@ if TYPE_CHECKING:
     from aiorun.store import State, Store
     from aiorun.supervise.streams import PtyStream, Stdio
 
-_KILL = 9
-
 
 class Container:
-    """One container. `stdin`, `stdout`, `stderr` are trio streams where PIPE was asked for, `terminal` where there is one."""
+    """One container. `stdin`, `stdout`, `stderr` are trio streams where PIPE was asked for, `terminal` where there is one.
 
-    def __init__(self, store: Store, state: State, pidfd: int, *, spec: Spec | None, stdio: Stdio | None) -> None:
-        self._store, self._state, self._waiter = store, state, TrioWaiter()
+    `pidfd` is of its first process, and -1 once the container is deleted or let go of. What is done goes to this container
+    alone, never to another one that has its id by now. Have one object for each container: only one of them learns the exit.
+    """
+
+    def __init__(self, store: Store, state: State, pidfd: int, *, spec: Spec | None, waiter: TrioWaiter) -> None:
+        self._store, self._state, self._waiter = store, state, waiter
         self.pidfd = pidfd
         self.spec = spec
         self.stdin: FdStream | None = None
         self.stdout: FdStream | None = None
         self.stderr: FdStream | None = None
         self.terminal: PtyStream | None = None
-        if stdio is not None:
-            self.stdin, self.stdout, self.stderr, self.terminal = stdio.take()
         self._exit: Exit | None = None
+        self._oom_killed = False  # seen before the cgroup was removed
+        self._waiting = 0  # tasks that wait for the pidfd
+        self._done_with_pidfd = False
 
     def __repr__(self) -> str:
         return f"<aiorun.Container {self.id!r} pid {self.pid}>"
+
+    def take_streams(self, stdio: Stdio) -> None:
+        """Our ends of its standard streams, and its terminal. Raises ConsoleError."""
+        self.stdin, self.stdout, self.stderr, self.terminal = stdio.take()
 
     @property
     def id(self) -> str:
@@ -56,6 +65,7 @@ class Container:
 
     @property
     def state(self) -> State:
+        """What was written down when it was created. `status` is what it is now."""
         return self._state
 
     @property
@@ -63,75 +73,112 @@ class Container:
         """creating, created, running, paused or stopped, as of now."""
         return states.STOPPED if self._exit is not None else states.status(self._state)
 
+    @enable_ki_protection
     async def start(self) -> None:
-        """Let the program begin; returns once it has been exec'd. See aiorun.runtime.start. A checkpoint."""
-        await start(self._store, self.id, waiter=self._waiter)
+        """Let the program begin; returns once it has been exec'd, and the poststart hooks have run. A checkpoint.
 
+        Raises ContainerNotFound, InvalidState, InitFailed (a startContainer hook, execve, an init that died), and HookFailed,
+        after which the container is deleted. A cancel leaves it created or started.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._exit is not None:
+            raise InvalidState("cannot start a container that has stopped")
+        await start(self._store, self.id, waiter=self._waiter, created=self._state.created)
+
+    @enable_ki_protection
     async def wait(self) -> Exit:
-        """Wait for the program's end. Any number of tasks may; the exit is kept, also after `delete`.
+        """Wait for the program's end. Any number of tasks may; the exit is kept, also after `delete`. A checkpoint.
 
         A cancel leaves the container as it is.
         """
         if self._exit is None and self.pidfd >= 0:
-            await self._waiter.wait_any({self.pidfd: POLLIN})
-        else:
-            await trio.lowlevel.checkpoint()
+            self._waiting += 1
+            try:
+                await self._waiter.wait_any({self.pidfd: POLLIN})
+                return self._ended()
+            finally:
+                self._waiting -= 1
+                self._close_pidfd()
+        await trio.lowlevel.checkpoint()
+        return self._ended()
+
+    def _ended(self) -> Exit:
+        """The exit of a program that has ended, reaped here: who makes a process reaps it."""
         if self._exit is None:
             ended = end_of_child(self.pidfd) if self.pidfd >= 0 else None
-            oom_killed = states.oom_killed(self._state)
+            oom_killed = self._oom_killed or states.oom_killed(self._state)
             self._exit = Exit(*ended, oom_killed=oom_killed) if ended else Exit(None, None, oom_killed, known=False)
         return self._exit
 
+    @enable_ki_protection
     async def kill(self, signal: int | str = "TERM", *, all: bool = False) -> None:
-        """Send a signal to the program, with `all` to every process of the container. Raises InvalidState when it has ended."""
-        number = killing.signal_number(str(signal))
+        """Send a signal to the program, with `all` to every process of the container. A checkpoint.
+
+        `signal` is a number, or a name with or without SIG. Raises InvalidState when the program has ended (not with `all`),
+        ContainerNotFound once the container is deleted, AiorunError for a signal that there isn't.
+        """
+        number = killing.signal_number(f"{signal}")
         await trio.lowlevel.checkpoint()
         if self._exit is not None and not all:
             raise InvalidState("container not running")
-        await killing.kill(self._store, self.id, number, waiter=self._waiter, all=all)
+        await killing.kill(self._store, self.id, number, waiter=self._waiter, all=all, created=self._state.created)
 
+    @enable_ki_protection
     async def stop(self, *, grace: float = 10.0) -> Exit:
-        """TERM, and after `grace` seconds KILL; returns its exit. Of one that has ended already, that."""
-        for signal, patience in (("TERM", grace), ("KILL", float("inf"))):
+        """TERM, and after `grace` seconds KILL; returns its exit. Of one that has ended already, that. A checkpoint.
+
+        A cancel leaves the container as it is then.
+        """
+        for signal, patience in (("TERM", grace), ("KILL", inf)):
             if self._exit is None:
                 try:
                     await self.kill(signal)
-                except InvalidState:
+                except (InvalidState, ContainerNotFound):
                     pass  # it was faster
                 with trio.move_on_after(patience):
                     await self.wait()
         return await self.wait()
 
+    @enable_ki_protection
     async def delete(self, *, force: bool = False) -> None:
         """Remove the container. One that runs is refused unless `force` kills it; deleted already is fine with `force`.
 
-        Raises InvalidState, ContainerNotFound, AiorunError. Once begun it isn't cancelled.
+        Raises InvalidState, ContainerNotFound, AiorunError. A checkpoint; once begun it isn't cancelled. `wait` still says how
+        the program ended, and what is left in the streams can be read.
         """
         await trio.lowlevel.checkpoint()
-        if force or self.status == states.CREATED:
-            with trio.CancelScope(shield=True):
-                await self._end()
-        await deleting.delete(self._store, self.id, waiter=self._waiter, force=force)
+        await self._waiter.shield(self._delete(force=force))
 
-    async def _end(self) -> None:
-        """KILL, and the exit, which would be lost if somebody else reaped it."""
-        if self._exit is None:
-            try:
-                await self.kill(_KILL)
-            except (InvalidState, ContainerNotFound):
-                pass
-            await self.wait()
+    async def _delete(self, *, force: bool) -> None:
+        self._oom_killed = self._exit is None and states.oom_killed(self._state)
+        await deleting.delete(self._store, self.id, waiter=self._waiter, force=force, created=self._state.created)
+        if self._exit is None and self.pidfd >= 0:  # still alive where somebody else removed the directory alone
+            send(self.pidfd, SIGKILL)
+            await await_death(self._waiter, self.pidfd)
+        self._ended()
+        self._done_with_pidfd = True
+        self._close_pidfd()
 
+    @enable_ki_protection
     async def aclose(self) -> None:
-        """End and delete it, and close all that is ours: its streams and its pidfd."""
+        """End and delete it, and close what is ours of it. A cancel doesn't keep it from that.
+
+        Raises AiorunError for what couldn't be removed.
+        """
         try:
-            await self.delete(force=True)
+            await self._waiter.shield(self._delete(force=True))
         finally:
-            for stream in (self.stdin, self.stdout, self.stderr, self.terminal):
-                if stream is not None:
-                    await trio.aclose_forcefully(stream)
-            # Who waits for the pidfd too was woken with us, and looks at it before we come back from here.
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            if self.pidfd >= 0:
-                os.close(self.pidfd)
-                self.pidfd = -1
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the container, which goes on: close its streams and, once nobody waits for it any more, its pidfd."""
+        for stream in (self.stdin, self.stdout, self.stderr, self.terminal):
+            if stream is not None:
+                stream.close()
+        self._done_with_pidfd = True
+        self._close_pidfd()
+
+    def _close_pidfd(self) -> None:
+        if self._done_with_pidfd and not self._waiting and self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
-from aiorun.errors import AiorunError
+from aiorun.errors import AiorunError, InvalidState, UsageError
 from aiorun.launch.client import Launcher
+from aiorun.runtime import status as states
 from aiorun.runtime.create import Options, create
 from aiorun.runtime.process import open_init
 from aiorun.spec import check, read, require_process, require_root, unsupported
@@ -21,12 +22,25 @@ from aiorun.supervise.streams import DEVNULL, PIPE, Stdio
 from aiorun.trio_waiter import TrioWaiter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from types import TracebackType
 
     from trio.lowlevel import FdStream
 
     from aiorun.spec.types import Process, Spec
     from aiorun.supervise.streams import Redirection, Size
+
+
+class CreateOptions(TypedDict, total=False):
+    """What `Runtime.create` takes beside the id."""
+
+    bundle: str | os.PathLike[str] | None
+    spec: Spec | None
+    stdin: Redirection
+    stdout: Redirection
+    stderr: Redirection
+    terminal: Size | None
+    no_pivot: bool
+    no_new_keyring: bool
 
 
 class Runtime:
@@ -41,6 +55,7 @@ class Runtime:
         self._waiter = TrioWaiter()
         self._launcher = Launcher(self._waiter)
         self._runs = 0
+        self._closed = False
 
     async def __aenter__(self) -> Runtime:
         return self
@@ -48,10 +63,13 @@ class Runtime:
     async def __aexit__(self, *_error: object) -> None:
         self.close()
 
+    @enable_ki_protection
     def close(self) -> None:
-        """End the launcher."""
+        """End the launcher. No container can be created any more; those there are can be used."""
+        self._closed = True
         self._launcher.close()
 
+    @enable_ki_protection
     async def create(
         self,
         id: str,
@@ -65,7 +83,7 @@ class Runtime:
         no_pivot: bool = False,
         no_new_keyring: bool = False,
     ) -> Container:
-        """Make a container whose program waits for `Container.start`.
+        """Make a container whose program waits for `Container.start`. A checkpoint.
 
         A cancel or an error leaves nothing: no process, mount, cgroup, directory or fd. What was made stays until `delete`,
         also when this process ends; `container` is the way to have it deleted.
@@ -76,50 +94,63 @@ class Runtime:
             DEVNULL, an fd, something with a fileno(), or the path of a file, which is appended to. STDOUT for stderr.
           terminal: give the program a terminal of this size, `Container.terminal`, instead of the three.
 
-        Raises InvalidSpec, UnsupportedSpec, ContainerExists, InitFailed and other AiorunErrors.
+        Raises InvalidSpec, UnsupportedSpec, InvalidId, ContainerExists, InitFailed, HookFailed and other AiorunErrors.
         """
         await trio.lowlevel.checkpoint()
-        directory = os.path.abspath(bundle) if bundle is not None else "/"
-        document = _with_terminal(_checked(read(directory) if spec is None else spec), terminal)
+        if self._closed:
+            raise InvalidState(f'create "{id}": the Runtime is closed')
+        document, directory = _document(bundle, spec, terminal)
         options = Options(detached=False, no_pivot=no_pivot, no_new_keyring=no_new_keyring)
-        with Stdio(stdin, stdout, stderr, terminal=bool(document["process"].get("terminal"))) as stdio:
+        with Stdio(stdin, stdout, stderr, terminal=document["process"].get("terminal", False)) as stdio:
             created = await create(
                 self._store, id, document, directory, options, waiter=self._waiter, spawner=self._launcher, files=stdio.files
             )
-            return Container(self._store, created.state, created.pidfd, spec=document, stdio=stdio)
-
-    @asynccontextmanager
-    async def container(self, id: str, *, grace: float = 0, **options: object) -> AsyncIterator[Container]:
-        """A container that lasts as long as the block: `create`'s arguments; on every way out it is ended and deleted.
-
-        With `grace` its program gets TERM, and KILL only that many seconds later; not so where we are cancelled.
-        """
-        container = await self.create(id, **options)  # type: ignore[arg-type]  # the same arguments, checked there
-        try:
-            yield container
-            if grace:
-                await container.stop(grace=grace)
-        finally:
-            with trio.CancelScope(shield=True):
+            container = Container(self._store, created.state, created.pidfd, spec=document, waiter=self._waiter)
+            try:
+                container.take_streams(stdio)
+            except BaseException:
                 await container.aclose()
+                raise
+            return container
+
+    def container(self, id: str, *, grace: float = 0, **options: Unpack[CreateOptions]) -> ContainerBlock:
+        """`async with runtime.container("id", …) as job`: a container that lasts as long as the block.
+
+        The arguments are `create`'s. On every way out it is ended and deleted, also where we are cancelled or interrupted.
+        With `grace` its program gets TERM at the end of the block, and KILL only that many seconds later; not so after an
+        error or a cancel.
+        """
+        return ContainerBlock(self, id, grace, options)
 
     async def load(self, id: str) -> Container:
-        """A container that is there already, made by whomever. Raises ContainerNotFound."""
+        """A container that is there already, made by whomever. A checkpoint. Raises ContainerNotFound, InvalidId, AiorunError.
+
+        Its streams are None. `Container.close` lets go of it again.
+        """
         await trio.lowlevel.checkpoint()
+        return self._load(id)
+
+    def _load(self, id: str) -> Container:
         with self._store.open(id) as directory:
             state = directory.read()
-        return Container(self._store, state, open_init(state), spec=None, stdio=None)
+        return Container(self._store, state, open_init(state), spec=None, waiter=self._waiter)
 
     async def load_all(self) -> list[Container]:
-        """All containers of the root; broken entries and those that are only being made are left out."""
+        """All containers of the root; broken entries and those that are only being made are left out. A checkpoint."""
+        await trio.lowlevel.checkpoint()
         found = []
         for id in self._store.ids():
             try:
-                found.append(await self.load(id))
+                container = self._load(id)
             except AiorunError:
                 continue
+            if container.status == states.CREATING:
+                container.close()
+            else:
+                found.append(container)
         return found
 
+    @enable_ki_protection
     async def run(
         self,
         spec: Spec | None = None,
@@ -133,26 +164,54 @@ class Runtime:
         """A container from its creation to its end, deleted: like `trio.run_process`.
 
         `input` is its standard input. With `capture_output` what it says is in the Result, else it goes where ours goes.
-        After `timeout` seconds it is killed with all its processes, and the Result says so.
+        After `timeout` seconds from its start it is killed with all its processes, and the Result says so.
+        Raises what `create` and `Container.start` raise; UsageError for a spec with a terminal, which takes `container`.
         """
+        document, directory = _document(bundle, spec, None)
+        if document["process"].get("terminal"):
+            raise UsageError("run a container with process.terminal: nobody would serve its terminal")
         self._runs += 1
         name = id or f"run-{os.getpid()}-{self._runs}-{os.urandom(4).hex()}"
-        stdout = stderr = PIPE if capture_output else None
-        said: dict[str, bytes] = {"stdout": b"", "stderr": b""}
-        async with self.container(
-            name, spec=spec, bundle=bundle, stdin=PIPE if input else DEVNULL, stdout=stdout, stderr=stderr
-        ) as job:
+        stdin, output = PIPE if input else DEVNULL, PIPE if capture_output else None
+        said: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
+        async with self.container(name, spec=document, bundle=directory, stdin=stdin, stdout=output, stderr=output) as job:
+            streams = {"stdout": job.stdout, "stderr": job.stderr}
             with trio.move_on_after(inf if timeout is None else timeout) as scope:
                 await job.start()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_feed, job.stdin, input)
-                    for which, stream in (("stdout", job.stdout), ("stderr", job.stderr)):
-                        nursery.start_soon(_collect, stream, which, said)
+                    for which, stream in streams.items():
+                        nursery.start_soon(_collect, stream, said[which])
                     await job.wait()
             if scope.cancelled_caught:
-                await job.kill("KILL")
+                await job.kill("KILL", all=True)
             exit = await job.wait()
-        return Result(exit, said["stdout"], said["stderr"], scope.cancelled_caught)
+            if scope.cancelled_caught:
+                for which, stream in streams.items():
+                    _drain(stream, said[which])
+        return Result(exit, bytes(said["stdout"]), bytes(said["stderr"]), scope.cancelled_caught)
+
+
+class ContainerBlock:
+    """What `Runtime.container` returns. A class: in contextlib's frames ^C may be raised before a generator's `finally` is."""
+
+    def __init__(self, runtime: Runtime, id: str, grace: float, options: CreateOptions) -> None:
+        self._runtime, self._id, self._grace, self._options = runtime, id, grace, options
+        self._container: Container | None = None
+
+    @enable_ki_protection
+    async def __aenter__(self) -> Container:
+        self._container = await self._runtime.create(self._id, **self._options)
+        return self._container
+
+    @enable_ki_protection
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self._container is not None
+        try:
+            if self._grace and error is None:
+                await self._container.stop(grace=self._grace)
+        finally:
+            await self._container.aclose()
 
 
 async def run(
@@ -166,6 +225,14 @@ async def run(
     """`Runtime.run` with a Runtime of its own. For more than one container make a Runtime, which keeps its launcher."""
     async with Runtime() as runtime:
         return await runtime.run(spec, bundle=bundle, input=input, capture_output=capture_output, timeout=timeout)
+
+
+def _document(bundle: str | os.PathLike[str] | None, spec: Spec | None, terminal: Size | None) -> tuple[Spec, str]:
+    """The checked document and the directory that its relative paths count from."""
+    if bundle is None and spec is None:
+        raise UsageError("make a container: neither a bundle nor a spec is given")
+    directory = os.path.abspath(bundle) if bundle is not None else "/"
+    return _with_terminal(_checked(read(directory) if spec is None else spec), terminal), directory
 
 
 def _checked(spec: Spec) -> Spec:
@@ -193,8 +260,18 @@ async def _feed(stream: FdStream | None, input: bytes) -> None:
                 pass  # it doesn't read any more, which is its affair
 
 
-async def _collect(stream: FdStream | None, which: str, said: dict[str, bytes]) -> None:
+async def _collect(stream: FdStream | None, said: bytearray) -> None:
     """Read to the end. What came before a cancel is kept."""
     if stream is not None:
         async for chunk in stream:
-            said[which] += chunk
+            said += chunk
+
+
+def _drain(stream: FdStream | None, said: bytearray) -> None:
+    """What the dead have left in the pipe."""
+    if stream is not None:
+        try:
+            while chunk := os.read(stream.fileno(), 65536):
+                said += chunk
+        except BlockingIOError:
+            pass  # somebody else holds its other end

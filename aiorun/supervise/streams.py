@@ -6,12 +6,13 @@ import errno
 import os
 import termios
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import trio
 from trio.lowlevel import FdStream
 
 from aiorun.console.pair import TerminalPair
+from aiorun.errors import AiorunError, UsageError, reason
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,7 +25,7 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-Redirection = int | str | HasFileno | None
+Redirection = int | str | os.PathLike[str] | HasFileno | None
 
 
 class Size(NamedTuple):
@@ -68,9 +69,43 @@ class PtyStream(trio.abc.Stream):
     def size(self) -> Size:
         return Size(*termios.tcgetwinsize(self._stream.fileno()))
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Hang up: the program gets SIGHUP."""
+        self._stream.close()
+
+    async def aclose(self) -> None:
+        """`close`, and a checkpoint."""
         await self._stream.aclose()
+
+
+def _is_standard(number: int) -> bool:
+    """Whether our own standard stream is open: where it isn't, its number is soon that of a file which is nobody's business.
+
+    What a program opens for itself is close-on-exec, what it was started with isn't. PEP 446.
+    """
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
+
+
+def _open(name: str, path: str) -> int:
+    flags = os.O_RDONLY if name == "stdin" else os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    try:
+        # fifo(7): without O_NONBLOCK we would stand still until somebody opens its other end
+        fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise AiorunError(f'open "{path}" as {name}: {reason(error)}') from None
+    os.set_blocking(fd, True)
+    return fd
+
+
+def _checked(name: str, fd: int) -> int:
+    try:
+        os.fstat(fd)
+    except (OSError, OverflowError):
+        raise UsageError(f"take file descriptor {fd} as {name}: it is not open") from None
+    return fd
 
 
 class Stdio:
@@ -95,7 +130,7 @@ class Stdio:
             stack.pop_all()
 
     def _redirect(self, name: str, target: Redirection, number: int) -> None:
-        if target is None:
+        if target is None and _is_standard(number):
             self.files[name] = number
         elif target == PIPE:
             reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -103,13 +138,12 @@ class Stdio:
             self._theirs.callback(os.close, theirs)
             self._until_taken.callback(os.close, ours)
             self.files[name], self._ours[name] = theirs, ours
-        elif target == DEVNULL or isinstance(target, str):
-            flags = os.O_RDONLY if name == "stdin" else os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            fd = os.open(os.devnull if target == DEVNULL else str(target), flags | os.O_CLOEXEC, 0o666)
+        elif target is None or target == DEVNULL or isinstance(target, (str, os.PathLike)):
+            fd = _open(name, os.devnull if target is None or target == DEVNULL else os.fspath(cast("str", target)))
             self._theirs.callback(os.close, fd)
             self.files[name] = fd
         else:
-            self.files[name] = target if isinstance(target, int) else target.fileno()
+            self.files[name] = _checked(name, target if isinstance(target, int) else target.fileno())
 
     def take(self) -> tuple[FdStream | None, FdStream | None, FdStream | None, PtyStream | None]:
         """Our ends as streams, whose owner the caller is from now on."""
