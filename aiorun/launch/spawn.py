@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from aiorun.init.main import run
+from aiorun.init.main import executors, run
 from aiorun.linux import process, socket
 from aiorun.wire.record import Record
 
@@ -61,11 +61,12 @@ class HereSpawner:
 
 def clone_init(plan: Plan, files: dict[str, int], channel: Socket, *, flags: int = 0) -> tuple[int, int]:
     """Clone an init here that talks over `channel`: (pid, pidfd). With CLONE_PARENT it is our parent's child. Raises OSError."""
+    execute = executors({type(step) for step in plan.operations})
     pid, pidfd = _clone_into(plan, files, flags)
     if pid == 0:
         for name in (plan.join_pid, "cgroup"):  # they have served
             files.pop(name, None)
-        run(plan, files, channel)
+        run(plan, execute, files, channel)
     return pid, pidfd
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 
 from aiorun.errors import HookFailed, reason
-from aiorun.linux.program import run_program
-from aiorun.wire.hook import fault
 from aiorun.wire.json import dumps
 
 TYPE_CHECKING = False
@@ -29,7 +27,13 @@ def hook_state(state: State, status: str, *, pid: int) -> dict[str, Any]:
 
 async def run_hooks(waiter: Waiter, state: State, kind: str, status: str, *, pid: int) -> None:
     """Run the hooks of a kind in the order listed, in the bundle. Raises HookFailed at the first that fails."""
-    for index, hook in enumerate(state.hooks.get(kind) or ()):
+    hooks = state.hooks.get(kind)
+    if not hooks:
+        return
+    from aiorun.linux.program import run_program  # only here: most containers have no hooks
+    from aiorun.wire.hook import fault
+
+    for index, hook in enumerate(hooks):
         env = hook.get("env")
         environment = tuple(f"{key}={value}" for key, value in os.environ.items()) if env is None else tuple(env)
         stdin = dumps(hook_state(state, status, pid=pid)).encode()

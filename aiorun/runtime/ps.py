@@ -6,7 +6,6 @@ import os
 
 from aiorun import cgroups
 from aiorun.errors import AiorunError, reason
-from aiorun.linux.program import run_program
 from aiorun.waiter import PollWaiter
 
 TYPE_CHECKING = False
@@ -27,6 +26,8 @@ async def ps_lines(wanted: list[int], arguments: list[str]) -> list[str]:
     path = next((place for place in _PLACES if os.access(place, os.X_OK)), "")
     if not path:
         raise AiorunError('exec: "ps": executable file not found in $PATH')
+    from aiorun.linux.program import run_program  # only here: `--format json` goes without
+
     environment = tuple(f"{key}={value}" for key, value in os.environ.items())
     try:
         ending = await run_program(PollWaiter(), path, ("ps", *arguments), environment, stdin=b"", timeout=None)

@@ -21,19 +21,18 @@ class Record:
     fields: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        own = cls.__dict__.get("__annotations__", {})
-        cls.fields += tuple(name for name, kind in own.items() if not f"{kind}".startswith("ClassVar"))
+        cls.fields += tuple(cls.__dict__.get("__annotations__", ()))
 
     def __init__(self, *values: Any, **named: Any) -> None:
         fields = self.__dict__
-        for name, value in zip(self.fields, values):
-            fields[name] = value
-        if len(values) > len(self.fields) or not named.keys().isdisjoint(fields):
+        fields.update(zip(self.fields, values))
+        if len(values) > len(self.fields) or not fields.keys().isdisjoint(named):
             raise TypeError(f"{type(self).__name__}: too many values")
         fields.update(named)
-        for name in self.fields:
-            if name not in fields:
-                fields[name] = getattr(type(self), name)  # AttributeError names a field without a value
+        if len(fields) < len(self.fields) or named:
+            for name in self.fields:
+                if name not in fields:
+                    fields[name] = getattr(type(self), name)  # AttributeError names a field without a value
         if len(fields) != len(self.fields):
             raise TypeError(f"{type(self).__name__} has no field {sorted(fields.keys() - set(self.fields))}")
 
@@ -44,7 +43,7 @@ class Record:
         return type(self) is type(other) and self.__dict__ == other.__dict__
 
     def __hash__(self) -> int:
-        return hash(tuple(self.__dict__.values()))
+        return hash(tuple([self.__dict__[name] for name in self.fields]))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{n}={self.__dict__[n]!r}' for n in self.fields)})"
