@@ -52,7 +52,7 @@ class JoinCgroup(Operation):
 
 
 class UnshareCgroup(Operation):
-    """A cgroup namespace whose root is the cgroup that the parent has put us into."""
+    """A cgroup namespace whose root is the cgroup that we are in by now."""
 
     def describe(self) -> str:
         return "make a cgroup namespace"

@@ -26,7 +26,7 @@ class Message(Record):
 
 
 class Proceed(Message):
-    """Parent: you are in your cgroup, or the hooks have run, or what you reported is recorded. Go on."""
+    """Parent: your pid is on record, or the hooks have run, or what you reported is recorded. Go on."""
 
 
 class RunHooks(Message):
