@@ -7,6 +7,7 @@ from aiorun.plan.devices import compile_devices
 from aiorun.plan.host import Hierarchy, Request
 from aiorun.plan.mounts import (
     absolute,
+    clean,
     compile_mounts,
     compile_protections,
     final_propagation,
@@ -45,8 +46,8 @@ def compile_plan(spec: Spec, request: Request) -> Plan:
 
 
 def rootfs(spec: Spec, bundle: str) -> str:
-    """root.path as an absolute path."""
-    return absolute(spec.get("root", {"path": ""})["path"], bundle).rstrip("/") or "/"
+    """root.path as an absolute path, without dots."""
+    return clean(absolute(spec.get("root", {"path": ""})["path"], bundle))
 
 
 def _surroundings(request: Request, namespaces: Namespaces) -> Iterator[ops.Operation]:
@@ -88,12 +89,13 @@ def _inside(spec: Spec, request: Request, namespaces: Namespaces) -> Iterator[op
         yield _console(process, request, mount=private)
     if private:
         yield from seal_mounts(spec)
-        yield from final_propagation(linux)
         if spec.get("root", {}).get("readonly"):
             yield ops.SealMount("/", "root.readonly")
     yield ops.SetUmask(process.get("user", {}).get("umask", 0o022))
     yield from compile_names(spec, namespaces)
     yield from compile_protections(linux)
+    if private:
+        yield from final_propagation(linux)  # after the protections: what is unbindable can't be bound on itself
     yield from compile_identity(process)
     yield ops.Report()
     yield ops.AwaitStart("fifo")
