@@ -6,6 +6,7 @@ import os
 
 from aiorun.cgroups.files import read
 from aiorun.errors import CgroupError, reason
+from aiorun.linux.mountinfo import fields, lines
 from aiorun.wire.record import Record
 
 V1, V2 = 1, 2
@@ -20,7 +21,6 @@ CONTROLLERS = (
 )  # fmt: skip
 
 _ROOT = "/sys/fs/cgroup"
-_ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))
 
 
 class Hierarchy(Record):
@@ -54,13 +54,12 @@ def parse(mountinfo: str, own: str) -> Layout:
     """The layout that these texts of /proc/self/mountinfo and /proc/self/cgroup describe. proc(5), cgroups(7)."""
     v1: dict[str, Hierarchy] = {}
     v2: list[Hierarchy] = []
-    lines = [line.partition(" - ") for line in mountinfo.splitlines() if " - cgroup" in line or f" {_ROOT} " in line]
-    mounts = [(mount.split(" "), filesystem.split(" ")) for mount, _, filesystem in lines]
+    mounts = [fields(line) for line in lines(mountinfo) if " - cgroup" in line or f" {_ROOT} " in line]
     top = _top([mount for mount, _ in mounts])
     for (number, parent, _, root, mount_point, *_), (kind, _, options) in mounts:
         if kind not in ("cgroup", "cgroup2") or not _is_visible(number, parent, mount_point, top):
             continue
-        hierarchy = Hierarchy(_unescape(mount_point), _unescape(root))
+        hierarchy = Hierarchy(mount_point, root)
         if kind == "cgroup2":
             v2.append(hierarchy)
         else:
@@ -82,13 +81,6 @@ def _is_visible(number: str, parent: str, mount_point: str, top: str) -> bool:
     if mount_point == _ROOT:
         return number == top
     return not (top and mount_point.startswith(_ROOT + "/")) or parent == top
-
-
-def _unescape(field: str) -> str:
-    if "\\" in field:
-        for escape, character in _ESCAPES:
-            field = field.replace(escape, character)
-    return field
 
 
 def _add(v1: dict[str, Hierarchy], options: str, hierarchy: Hierarchy) -> None:

@@ -8,6 +8,7 @@ import stat
 from aiorun.init import root
 from aiorun.init.state import StepFailed
 from aiorun.linux import mount as linux
+from aiorun.linux import mountinfo
 from aiorun.linux.file import PROC_SUPER_MAGIC, filesystem_type
 
 TYPE_CHECKING = False
@@ -52,16 +53,9 @@ def _mounts(init: Init) -> list[tuple[str, str, bool]]:
     """(mount point, type, whether it is shared) of each mount: /proc/self/mountinfo, proc(5)."""
     fd = os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=init.procfs)
     with open(fd, "rb") as file:
-        lines = file.read().decode("utf-8", "surrogateescape").splitlines()
-    found = []
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        words = before.split(" ")
-        point = words[4]
-        for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-            point = point.replace(code, character)
-        found.append((point, after.split(" ")[0], any(word.startswith("shared:") for word in words[6:])))
-    return found
+        text = file.read().decode("utf-8", "surrogateescape")
+    parts = [mountinfo.fields(line) for line in mountinfo.lines(text)]
+    return [(mount[4], kind, any(tag.startswith("shared:") for tag in mount[6:])) for mount, (kind, *_) in parts]
 
 
 def _mount_at(init: Init, fd: int, source: str | None, kind: str | None, flags: int, words: str | None = None) -> None:
@@ -92,7 +86,7 @@ def mount(init: Init, step: ops.Mount) -> None:
 
 def _mode_of_covered(init: Init, step: ops.Mount) -> tuple[tuple[str, str | None], ...]:
     """A tmpfs takes the mode of the directory that it covers, unless the options have one; where none is there, its own."""
-    if step.kind != "tmpfs":
+    if step.kind != "tmpfs" or any(key == "mode" for key, _ in step.parameters):
         return ()
     try:
         covered = root.resolve(init.root, step.target)

@@ -100,3 +100,9 @@ def test_in_a_container_our_own_cgroup_is_below_what_is_mounted() -> None:
     assert paths(parse(line, "3:pids:/docker/abc/x\n"), None, "box") == {"pids": "/sys/fs/cgroup/pids/x/box"}
     assert paths(parse(line, "3:pids:/docker/abc\n"), "/y", "box") == {"pids": "/sys/fs/cgroup/pids/y"}
     assert paths(parse(line, "3:pids:/../other\n"), None, "box") == {"pids": "/sys/fs/cgroup/pids/box"}
+
+
+def test_a_mount_point_with_other_line_ends_is_one_line() -> None:
+    """mountinfo escapes space, tab, newline and backslash alone."""
+    strange = "90 22 0:99 / /home/x/\x0b\x0c\u2028/sys/fs/cgroup/y rw - cgroup2 cgroup2 rw\n"
+    assert parse(HYBRID + strange, OWN_HYBRID) == parse(HYBRID, OWN_HYBRID)
