@@ -39,7 +39,6 @@ MISTAKES = [
     ["spec", '--rootless=\x1b\u202e\\"'],
     ["create"],
     ["create", "a", "b"],
-    ["create", "a", "--bundle"],
     ["create", "--no-pivot=x", "a"],
     ["create", "--preserve-fds=x", "a"],
     ["create", "--preserve-fds=99999999999999999999", "a"],
