@@ -24,27 +24,29 @@ class Archive:
     """The finder of the modules in the file that aiorun.launch.archive makes. Raises OSError if that isn't for us."""
 
     def __init__(self, path: str) -> None:
-        with open(path, "rb", buffering=0) as file:
-            content = file.read()
-        if content[:8] != MAGIC_NUMBER + len(content).to_bytes(4, "little"):
-            raise OSError("of another Python, or cut off")
-        index = 12 + int.from_bytes(content[8:12], "little")
-        package, self.modules = marshal.loads(content[12:index])
-        if package != PACKAGE:
-            raise OSError("of another place")
-        self.codes = memoryview(content)[index:]
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        magic, length, index = (os.read(self.fd, 4) for _ in range(3))
+        # Below 3 it would pass for a standard stream that the caller has closed.
+        if self.fd < 3 or magic != MAGIC_NUMBER or int.from_bytes(length, "little") != os.fstat(self.fd).st_size:
+            os.close(self.fd)
+            raise OSError
+        package, self.modules = marshal.loads(os.read(self.fd, int.from_bytes(index, "little")))
+        if package != PACKAGE:  # it was moved
+            os.close(self.fd)
+            raise OSError
+        self.codes = 12 + int.from_bytes(index, "little")
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if name not in self.modules:
             return None
-        source, is_package, changed, size, start, end = self.modules[name]
+        source, is_package, changed, size, start, length = self.modules[name]
         try:
             found = os.stat(source)
         except OSError:
             return None
         if (found.st_mtime_ns, found.st_size) != (changed, size):
             return None  # edited since: for the path finder
-        spec = ModuleSpec(name, self, origin=source, loader_state=(start, end))  # type: ignore[arg-type]
+        spec = ModuleSpec(name, self, origin=source, loader_state=(length, self.codes + start))  # type: ignore[arg-type]
         if is_package:
             spec.submodule_search_locations = [source.rpartition("/")[0]]
         return spec
@@ -56,8 +58,7 @@ class Archive:
         spec = module.__spec__
         assert spec is not None and spec.loader_state
         module.__file__ = spec.origin
-        start, end = spec.loader_state
-        exec(marshal.loads(self.codes[start:end]), module.__dict__)
+        exec(marshal.loads(os.pread(self.fd, *spec.loader_state)), module.__dict__)
 
 
 try:
