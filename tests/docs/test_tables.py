@@ -15,9 +15,8 @@ from tests.docs.tables import CHECKOUT, DOCUMENTS, TABLES, operations, rewritten
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_tables_are_what_the_code_says(document: Path) -> None:
-    """When this fails: python -m tests.docs.tables."""
     text = document.read_text()
-    assert text == rewritten(text)
+    assert text == rewritten(text), "`python -m tests.docs.tables` writes them anew"
 
 
 def test_every_table_stands_in_one_document() -> None:
