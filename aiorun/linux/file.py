@@ -21,7 +21,7 @@ CLOSE_RANGE_CLOEXEC = 4
 
 def openat2(directory: int, path: str, flags: int, *, resolve: int, mode: int = 0) -> int:
     """Open `path` below the fd `directory` with RESOLVE_* restrictions; close-on-exec always. openat2(2), Linux 5.6."""
-    how = Buffer((flags | O_CLOEXEC).to_bytes(8, "little") + mode.to_bytes(8, "little") + resolve.to_bytes(8, "little"))
+    how = (flags | O_CLOEXEC).to_bytes(8, "little") + mode.to_bytes(8, "little") + resolve.to_bytes(8, "little")
     while True:
         try:
             return call(OPENAT2, directory, encode(path), how, 24, path=path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from aiorun.linux._call import Buffer, call, encode
+from aiorun.linux._call import call, encode
 from aiorun.linux.numbers import FSCONFIG, FSMOUNT, FSOPEN, MOUNT_SETATTR, MOVE_MOUNT, NUMBER, OPEN_TREE
 
 AT_FDCWD = -100
@@ -78,7 +78,7 @@ def fsmount(context: int, *, attributes: int = 0) -> int:
 
 def mount_setattr(mount: int, *, set: int = 0, clear: int = 0, propagation: int = 0, recursive: bool = False) -> None:
     """Change the attributes of the mount behind fd `mount`. mount_setattr(2), Linux 5.12."""
-    attributes = Buffer(b"".join(value.to_bytes(8, "little") for value in (set, clear, propagation, 0)))
+    attributes = b"".join([value.to_bytes(8, "little") for value in (set, clear, propagation, 0)])
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     call(MOUNT_SETATTR, mount, b"", flags, attributes, 32)
 
