@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 from aiorun.linux._call import Buffer, call, encode, libc_function
@@ -14,6 +15,8 @@ CLONE_PIDFD, CLONE_PARENT = 0x1000, 0x8000
 _CLONE_INTO_CGROUP = 0x200000000
 _SIGCHLD = 17
 _EINVAL, _E2BIG, _ENOSYS = 22, 7, 38
+
+_NS_GET_NSTYPE = 0xB703
 
 # prctl(2)
 _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 4, 8, 24, 38, 47
@@ -65,6 +68,14 @@ def unshare(flags: int) -> None:
 def setns(fd: int, kind: int) -> None:
     """Join the namespace behind `fd`, which must be of `kind` (CLONE_NEW*). setns(2)."""
     call(NUMBER["setns"], fd, kind)
+
+
+def namespace_type(fd: int) -> int:
+    """The CLONE_NEW* of the namespace behind `fd`; 0 if it is none. ioctl_ns(2), NS_GET_NSTYPE, Linux 4.11."""
+    try:
+        return fcntl.ioctl(fd, _NS_GET_NSTYPE)
+    except OSError:
+        return 0
 
 
 def pidfd_open(pid: int) -> int:

@@ -6,11 +6,12 @@ import os
 import time
 
 from aiorun import cgroups
-from aiorun.errors import AiorunError, ConsoleError, InitFailed, ProtocolError, UsageError, reason
+from aiorun.errors import AiorunError, ConsoleError, InitFailed, InvalidSpec, ProtocolError, UsageError, reason
 from aiorun.linux import socket
 from aiorun.linux.file import PROC_SUPER_MAGIC, filesystem_type
-from aiorun.linux.process import get_rlimit, set_rlimit, start_time
+from aiorun.linux.process import get_rlimit, namespace_type, set_rlimit, start_time
 from aiorun.plan import Hierarchy, Request, compile_plan, rootfs
+from aiorun.plan.namespaces import FLAGS
 from aiorun.plan.process import RLIMITS
 from aiorun.runtime.delete import claim
 from aiorun.runtime.hooks import run_hooks
@@ -164,6 +165,9 @@ class _Creation:
                 files[name] = self._owned(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
             except OSError as error:
                 raise AiorunError(f'open "{path}" ({at}): {reason(error)}') from None
+            kind = name.removeprefix("ns:")
+            if namespace_type(files[name]) != FLAGS[kind]:
+                raise InvalidSpec(at, f'"{path}" is not a namespace of the type "{kind}"')
         if self._options.console_socket:
             try:
                 console = socket.connect(self._options.console_socket)
