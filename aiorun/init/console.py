@@ -40,7 +40,7 @@ def _open_master(init: Init, step: ops.MakeConsole) -> int:
     try:
         found = os.fstat(ptmx)
         if filesystem_type(ptmx) != DEVPTS_SUPER_MAGIC or not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(5, 2):
-            raise StepFailed(f"{step.describe()}: /dev/pts/ptmx of the container is not a terminal master")
+            raise StepFailed(f"{step.complaint()}: /dev/pts/ptmx of the container is not a terminal master")
         return root.reopen(init.procfs, ptmx, os.O_RDWR | os.O_NOCTTY)
     finally:
         os.close(ptmx)

@@ -30,7 +30,7 @@ def make_device(init: Init, step: ops.MakeDevice) -> None:
     try:
         status = os.fstat(found)
         if stat.S_IFMT(status.st_mode) != stat.S_IFMT(step.mode) or status.st_rdev != device:
-            raise StepFailed(f"{step.describe()}: a different file is there already")
+            raise StepFailed(f"{step.complaint()}: a different file is there already")
         if is_new:  # by the fd that was looked at: another container may share the directory and have put its own file there
             os.chown(f"self/fd/{found}", step.uid, step.gid, dir_fd=init.procfs)
     finally:

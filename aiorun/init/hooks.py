@@ -31,7 +31,7 @@ def run_hook(init: Init, step: ops.RunHook) -> None:
     try:
         ending = drive(run_program(PollWaiter(), step.path, step.args, step.env, stdin=state, timeout=timeout))
     except OSError as error:
-        raise StepFailed(f"{step.describe()}: {step.path}", error.errno or 0) from None
+        raise StepFailed(f"{step.complaint()}: {step.path}", error.errno or 0) from None
     said = fault(ending, timeout=step.timeout)
     if said:
-        raise StepFailed(f"{step.describe()}: {said}")
+        raise StepFailed(f"{step.complaint()}: {said}")

@@ -119,9 +119,9 @@ def _execute(init: Init, step: ops.Operation, execute: Callable[[Init, Any], Non
     except StepFailed as failure:
         _fail(init, Failed(failure.text, failure.errno))
     except OSError as error:
-        _fail(init, Failed(step.describe(), error.errno or 0))
+        _fail(init, Failed(step.complaint(), error.errno or 0))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it's one sentence
-        _fail(init, Failed(f"{step.describe()}: {type(error).__name__}: {error}", 0))
+        _fail(init, Failed(f"{step.complaint()}: {type(error).__name__}: {error}", 0))
 
 
 def _fail(init: Init, failure: Failed) -> NoReturn:

@@ -104,12 +104,12 @@ def _target(init: Init, step: ops.Mount | ops.Bind, *, directory: bool) -> int:
         target = root.make(init.root, step.target, directory=directory, no_symlinks=step.no_symlinks)
     except OSError as error:
         if step.no_symlinks and error.errno in (_ELOOP, _ENOTDIR):
-            raise StepFailed(f'{step.describe()}: filesystem "{step.source}" must be mounted on ordinary directory') from None
+            raise StepFailed(f'{step.complaint()}: filesystem "{step.source}" must be mounted on ordinary directory') from None
         raise
     if step.no_symlinks and not stat.S_ISDIR(os.fstat(target).st_mode):
-        raise StepFailed(f'{step.describe()}: filesystem "{step.source}" must be mounted on ordinary directory')
+        raise StepFailed(f'{step.complaint()}: filesystem "{step.source}" must be mounted on ordinary directory')
     if filesystem_type(target) == PROC_SUPER_MAGIC and step.target.rstrip("/") not in ("/proc", *_COVERABLE):
-        raise StepFailed(f'{step.describe()}: "{step.target}" cannot be mounted because it is inside /proc')
+        raise StepFailed(f'{step.complaint()}: "{step.target}" cannot be mounted because it is inside /proc')
     return target
 
 
@@ -125,7 +125,7 @@ def _new_filesystem(step: ops.Mount, parameters: tuple[tuple[str, str | None], .
                 if _is_too_much_for_fsconfig(step, error):
                     raise
                 option = key if value is None else f"{key}={value}"
-                raise StepFailed(f'{step.describe()}: option "{option}"', error.errno or 0) from None
+                raise StepFailed(f'{step.complaint()}: option "{option}"', error.errno or 0) from None
         return linux.fsmount(context, attributes=step.set)
     finally:
         os.close(context)
@@ -154,12 +154,12 @@ def _mount_the_old_way(init: Init, step: ops.Mount, parameters: tuple[tuple[str,
 def bind(init: Init, step: ops.Bind) -> None:
     tree = linux.open_tree(linux.AT_FDCWD, step.source, clone=True, recursive=step.recursive)
     if step.target.rstrip("/") == "/proc" and filesystem_type(tree) != PROC_SUPER_MAGIC:
-        raise StepFailed(f'{step.describe()}: "/proc" cannot be covered by something that is not proc')
+        raise StepFailed(f'{step.complaint()}: "/proc" cannot be covered by something that is not proc')
     directory = stat.S_ISDIR(os.fstat(tree).st_mode)
     target = _target(init, step, directory=directory)
     try:
         if stat.S_ISDIR(os.fstat(target).st_mode) != directory:
-            raise StepFailed(step.describe(), _ENOTDIR)  # mount(2) has it so; move_mount's EINVAL tells nobody
+            raise StepFailed(step.complaint(), _ENOTDIR)  # mount(2) has it so; move_mount's EINVAL tells nobody
         linux.move_mount(tree, target)
     finally:
         os.close(target)

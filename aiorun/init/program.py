@@ -60,9 +60,9 @@ def find_program(init: Init, step: ops.FindProgram) -> None:
         try:
             fault = _fault_of(step.name)
         except OSError as error:
-            raise StepFailed(f"{step.describe()}: stat {step.name}", error.errno or _ENOENT) from None
+            raise StepFailed(f"{step.complaint()}: stat {step.name}", error.errno or _ENOENT) from None
         if fault:
-            raise StepFailed(step.describe(), fault)
+            raise StepFailed(step.complaint(), fault)
         init.program = step.name
         return
     for directory in step.path.split(":"):
@@ -70,7 +70,7 @@ def find_program(init: Init, step: ops.FindProgram) -> None:
         if candidate.startswith("/") and _is_program(candidate):
             init.program = candidate
             return
-    raise StepFailed(f"{step.describe()}: executable file not found in $PATH")
+    raise StepFailed(f"{step.complaint()}: executable file not found in $PATH")
 
 
 def _fault_of(path: str) -> int:

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 
 class Operation(Record):
-    """One step of an init. `describe()` is the first half of an error's sentence and a line of `aiorun plan`."""
+    """One step of an init. `describe()` is a line of `aiorun plan`, `complaint()` the first half of an error's sentence."""
 
     def describe(self) -> str:
         raise NotImplementedError
+
+    def complaint(self) -> str:
+        """The same words, but where engines and people match others."""
+        return self.describe()
 
 
 # --- namespaces and the process's surroundings
@@ -307,6 +311,9 @@ class RunHook(Operation):
     state: dict[str, Any]  # without the pid, which the init knows
 
     def describe(self) -> str:
+        return f'run the {self.kind} hook "{self.path}" (hooks.{self.kind}[{self.index}])'
+
+    def complaint(self) -> str:
         return f"error running {self.kind} hook #{self.index}"
 
 
@@ -345,6 +352,9 @@ class ChangeDirectory(Operation):
     at: str = "process.cwd"
 
     def describe(self) -> str:
+        return f'change the directory to "{self.target}" ({self.at})'
+
+    def complaint(self) -> str:
         return f'chdir to cwd ("{self.target}") set in config.json failed'
 
 
@@ -355,6 +365,9 @@ class VerifyDirectory(Operation):
     at: str = "process.cwd"
 
     def describe(self) -> str:
+        return f'see that "{self.target}" lies inside the root ({self.at})'
+
+    def complaint(self) -> str:
         return f'chdir to cwd ("{self.target}") set in config.json failed'
 
 
@@ -413,6 +426,9 @@ class FindProgram(Operation):
     at: str = "process.args[0]"
 
     def describe(self) -> str:
+        return f'find the program "{self.name}" ({self.at})'
+
+    def complaint(self) -> str:
         return f'exec: "{self.name}"'
 
 
