@@ -31,7 +31,8 @@ def make_device(init: Init, step: ops.MakeDevice) -> None:
         status = os.fstat(found)
         if stat.S_IFMT(status.st_mode) != stat.S_IFMT(step.mode) or status.st_rdev != device:
             raise StepFailed(f"{step.complaint()}: a different file is there already")
-        if is_new:  # by the fd that was looked at: another container may share the directory and have put its own file there
+        if is_new and (status.st_uid, status.st_gid) != (step.uid, step.gid):
+            # By the fd that was looked at: another container may share the directory and have put its own file there.
             os.chown(f"self/fd/{found}", step.uid, step.gid, dir_fd=init.procfs)
     finally:
         os.close(found)

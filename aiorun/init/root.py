@@ -32,7 +32,30 @@ def make(root: int, path: str, *, directory: bool, no_symlinks: bool = False) ->
     try:
         return resolve(root, path, no_symlinks=no_symlinks)
     except FileNotFoundError:
+        pass
+    try:
+        return _make_last(root, path, directory=directory, no_symlinks=no_symlinks)
+    except OSError:
         return _Walk(root, no_symlinks=no_symlinks, make="directory" if directory else "file").to(path)
+
+
+def _make_last(root: int, path: str, *, directory: bool, no_symlinks: bool) -> int:
+    """The usual case, in three calls: all but the last part is there. Raises OSError for any other, a link of that name too."""
+    before, _, name = path.rpartition("/")
+    parent = resolve(root, before or "/", no_symlinks=no_symlinks)
+    try:
+        _make_one(parent, name, directory=directory)
+        return os.open(name, _O_PATH, dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
+def _make_one(parent: int, name: str, *, directory: bool) -> None:
+    """A directory or an empty file that wasn't there before."""
+    if directory:
+        os.mkdir(name, 0o755, dir_fd=parent)
+    else:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o755, dir_fd=parent))
 
 
 def make_parent(root: int, path: str) -> tuple[int, str]:
@@ -106,16 +129,9 @@ class _Walk:
         except FileNotFoundError:
             if not self._make:
                 raise
+        is_last = all(part in ("", ".") for part in self._left)
         try:
-            self._make_one(name)
+            _make_one(self._stack[-1], name, directory=self._make == "directory" or not is_last)
         except FileExistsError:
             pass  # somebody was quicker; what it is shows when it's opened
         return os.open(name, _O_PATH, dir_fd=self._stack[-1])
-
-    def _make_one(self, name: str) -> None:
-        is_last = all(part in ("", ".") for part in self._left)
-        if self._make == "directory" or not is_last:
-            os.mkdir(name, 0o755, dir_fd=self._stack[-1])
-        else:
-            flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(name, flags, 0o755, dir_fd=self._stack[-1]))

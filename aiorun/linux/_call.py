@@ -32,12 +32,19 @@ class _Byte(_ctypes._SimpleCData):  # type: ignore[type-arg]
 class _Function(_ctypes.CFuncPtr):
     _flags_ = _CDECL | _PYTHONAPI | _USE_ERRNO
     _restype_ = _Long
-    _argtypes_ = (_Long, _Pointer, _Pointer, _Pointer, _Pointer, _Pointer, _Pointer)
 
 
 _libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # what is loaded already: dlopen(3), NULL
-_syscall = _Function(_ctypes.dlsym(_libc, "syscall"))
 set_errno = _ctypes.set_errno
+
+
+def _syscall_with(number_of_arguments: int) -> Any:
+    function = _Function(_ctypes.dlsym(_libc, "syscall"))
+    function.argtypes = (_Long, *(_Pointer,) * number_of_arguments)
+    return function
+
+
+_SYSCALL = tuple(_syscall_with(number) for number in range(7))  # converting arguments that aren't there costs time
 
 
 class Buffer:
@@ -65,10 +72,13 @@ def libc_function(name: str) -> int:
 
 
 def call(number: int, *arguments: Argument, path: str | bytes | None = None) -> int:
-    """syscall(2). Raises OSError with errno and `path`. EINTR is retried, as PEP 475 has it."""
-    padded: Any = arguments + (0,) * (6 - len(arguments))
+    """syscall(2). Raises OSError with errno and `path`. EINTR is retried, as PEP 475 has it.
+
+    What isn't given is whatever the register holds: zeros that the kernel checks (prctl's) have to be passed.
+    """
+    syscall = _SYSCALL[len(arguments)]
     while True:
-        result: int = _syscall(number, *padded)
+        result: int = syscall(number, *arguments)
         if result != -1:
             return result
         errno = _ctypes.get_errno()

@@ -8,6 +8,12 @@ import os
 from aiorun.linux._call import Buffer, call, encode, libc_function
 from aiorun.linux.numbers import CLONE3, MACHINE, NUMBER, PIDFD_OPEN, PIDFD_SEND_SIGNAL
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal  # the C module: signal itself brings enum
+
 # clone(2), setns(2)
 CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x80, 0x20000, 0x2000000, 0x4000000
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x10000000, 0x20000000, 0x40000000
@@ -195,7 +201,7 @@ def join_session_keyring(name: str) -> None:
 
 
 _SA_RESTORER = 0x04000000
-_SIGNALS = range(1, 65)
+_KERNELS_OWN = (32, 33)  # the C library hides them, and Python with it: nptl(7)
 
 
 def _set_action(signal: int, handler: int, restorer: int) -> None:
@@ -209,9 +215,12 @@ def _set_action(signal: int, handler: int, restorer: int) -> None:
 
 
 def default_signals() -> None:
-    """Every signal at its default and none blocked. rt_sigaction(2), rt_sigprocmask(2)."""
-    for signal in _SIGNALS:
-        if signal not in (9, 19):
+    """Every signal at its default, once another program is executed, and none blocked. rt_sigaction(2), rt_sigprocmask(2).
+
+    execve(2) itself resets what is caught; what is ignored stays so: by our caller, or SIGPIPE and SIGXFSZ by Python.
+    """
+    for signal in range(1, 65):
+        if signal in _KERNELS_OWN or _signal.getsignal(signal) is _signal.SIG_IGN:
             _set_action(signal, 0, 0)
     call(NUMBER["rt_sigprocmask"], 2, Buffer(8), 0, 8)  # SIG_SETMASK
 
