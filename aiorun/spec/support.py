@@ -34,10 +34,6 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("linux.memoryPolicy", ()),
     ("linux.personality", ()),
     ("linux.mountLabel", ()),
-    ("linux.resources.network", ()),
-    ("linux.resources.rdma", ()),
-    ("linux.resources.hugepageLimits", ()),
-    ("linux.resources.blockIO", ()),
 )
 
 _NOT_YET = "not supported yet by this version of aiorun"

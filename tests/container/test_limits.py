@@ -168,6 +168,56 @@ def test_limits_are_in_the_containers_cgroup_before_the_program_runs(
     assert not any(map(os.path.exists, paths.values()))
 
 
+def test_block_devices_are_throttled(runtime: CommandLine, bundle: Bundles, cgroup_parent: str) -> None:
+    disk = next((name for name in sorted(os.listdir("/sys/block")) if Path("/sys/block", name, "device").exists()), None)
+    if disk is None:
+        pytest.skip("this host has no disk")
+    number = Path("/sys/block", disk, "dev").read_text().strip()
+    major, minor = map(int, number.split(":"))
+    throttles = {
+        f"throttle{name}Device": [{"major": major, "minor": minor, "rate": rate}]
+        for name, rate in (("ReadBps", 1 << 20), ("WriteBps", 1 << 21), ("ReadIOPS", 100), ("WriteIOPS", 200))
+    }
+    path = f"{cgroup_parent}/throttled"
+    made = bundle({"linux": {"resources": {"blockIO": throttles}, "cgroupsPath": path}})
+    runtime("create", "--bundle", made, "throttled", check=True)
+    try:
+        paths = cgroup_of(path, "throttled")
+        if "blkio" in paths:
+            files = [f"blkio.throttle.{name}_device" for name in ("read_bps", "write_bps", "read_iops", "write_iops")]
+            seen = [Path(paths["blkio"], file).read_text().strip() for file in files]
+            assert seen == [f"{number} {rate}" for rate in (1 << 20, 1 << 21, 100, 200)]
+        else:
+            assert f"{number} rbps=1048576 wbps=2097152 riops=100 wiops=200" in Path(paths[""], "io.max").read_text()
+    finally:
+        runtime("delete", "--force", "throttled")
+
+
+LACKING: dict[str, tuple[str, Config, str]] = {
+    "net_cls": ("net_cls", {"network": {"classID": 1048577}}, "linux.resources.network.classID"),
+    "net_prio": (
+        "net_prio",
+        {"network": {"priorities": [{"name": "lo", "priority": 3}]}},
+        "network.priorities[0]",
+    ),
+    "rdma": ("rdma", {"rdma": {"mlx5_1": {"hcaHandles": 3}}}, 'linux.resources.rdma["mlx5_1"]'),
+    "hugetlb": (
+        "hugetlb",
+        {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}]},
+        "linux.resources.hugepageLimits[0].limit",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LACKING)
+def test_a_limit_of_a_controller_that_the_host_lacks_is_an_error_with_its_name(sandbox: Sandbox, case: str) -> None:
+    controller, resources, property = LACKING[case]
+    if layout().version != V1 or controller in layout().hierarchies:
+        pytest.skip(f"this host may have the {controller} controller")
+    error = sandbox.refuses({"linux": {"resources": resources}})
+    assert f"{property} to" in error or "runc" in sandbox.command_line.command
+
+
 def test_a_program_that_takes_more_memory_than_its_limit_is_killed(sandbox: Sandbox) -> None:
     change = writable({"linux": {"resources": {"memory": {"limit": 16 << 20, "swap": 16 << 20}}}})
     assert sandbox.run(change, "exec tail /dev/zero").returncode == 137
