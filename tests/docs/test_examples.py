@@ -16,6 +16,8 @@ from tests.docs.shell import Command, Shell, matches, parse
 from tests.docs.tables import DOCUMENTS
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+ROOTS = (CHECKOUT, CHECKOUT / "aiorun", CHECKOUT / "aiorun" / "plan")  # the operations' table names files of plan/ alone
+_FILE = re.compile(r"`((?:[a-z0-9_]+/)*[a-z0-9_]+\.(?:py|toml)|(?:tests|scripts|docs|aiorun)/[a-z_/.]*)`")
 _HELP_COMMAND = re.compile(r"^ {4}# (.*)$", re.MULTILINE)
 
 
@@ -132,3 +134,12 @@ def test_a_console_block_is_commands_with_what_they_print() -> None:
         Command("one \\\n  more", [], ["printed"]),
         Command("two", ["typed"], ["/ # typed"]),
     ]
+
+
+def test_files_that_documents_name_are_there() -> None:
+    """`store.py`, `init/main.py`, `scripts/bench`: in the checkout or in aiorun/."""
+    missing = []
+    for document in DOCUMENTS:
+        named = _FILE.findall(document.read_text())
+        missing += [f"{document.name}: {name}" for name in named if not any((root / name).exists() for root in ROOTS)]
+    assert not missing
