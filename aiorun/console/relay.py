@@ -9,7 +9,7 @@ from aiorun.console.signals import SIGWINCH
 from aiorun.console.stream import Stream, shared
 from aiorun.linux import terminal as pty
 from aiorun.undo import Undo
-from aiorun.waiter import POLLIN, POLLOUT
+from aiorun.waiter import POLLHUP, POLLIN, POLLOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ async def relay(
     size to the master, at first and on each SIGWINCH of `signals`; other signals are passed on to `until`. One that
     comes after the program's exit gives up what `stdout` doesn't take.
 
-    `master` is ours from now on: it's closed on every way out, and as soon as `stdout` is broken, which hangs up the
-    program as a closed window does. `stdin` and `stdout` are left as they were, shared as they may be.
+    `master` is ours from now on: it's closed on every way out, and as soon as `stdout` is broken or `terminal` hung up,
+    which hangs up the program as a closed window does. `stdin` and `stdout` are left as they were, shared as they may be.
     Raises ConsoleError if the terminal can't be made raw, OSError if the master isn't one. Cancelling restores all.
     """
     with Undo() as undo:
@@ -224,6 +224,8 @@ class _Relay:
             if self._until in ready:
                 await self._finish()
                 return
+            if self._terminal is not None and ready.get(self._terminal.fd, 0) & POLLHUP:
+                self._output.broken = True  # the window is closed, though nobody tried to write to it
 
     def _move(self) -> bool:
         if self._master.closed:
@@ -249,9 +251,11 @@ class _Relay:
             fds[self._signals.fd] = POLLIN
         if self._master.closed:
             return fds
+        if self._terminal is not None:
+            fds[self._terminal.fd] = 0  # poll(2): POLLHUP is told unasked
         events = POLLIN if self._output.room else 0
         if self._output.pending:
-            fds[self._output.sink.fd] = POLLOUT
+            fds[self._output.sink.fd] = fds.get(self._output.sink.fd, 0) | POLLOUT
         if self._input is not None:
             if self._input.pending:
                 events |= POLLOUT

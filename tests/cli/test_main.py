@@ -36,7 +36,7 @@ def test_help_names_every_command_and_succeeds(arguments: list[str]) -> None:
     ended = run(*AIORUN, *arguments)
     assert (ended.returncode, ended.stderr) == (0, "")
     for name, (_module, summary) in COMMANDS.items():
-        assert re.search(f"^   {name} +{summary}$", ended.stdout, re.MULTILINE)
+        assert re.search(f"^   {name} +{re.escape(summary)}$", ended.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
