@@ -47,16 +47,17 @@ def _syscall_with(number_of_arguments: int) -> Any:
 _SYSCALL = tuple(_syscall_with(number) for number in range(7))  # converting arguments that aren't there costs time
 
 
+_Nothing = _Byte * 0  # one type for all buffers: ctypes makes one for each length, in 40 µs
+
+
 class Buffer:
-    """Memory that the kernel writes into or that holds pointers. `address` stays valid while the object lives."""
+    """Memory that the kernel writes into, or whose address it is given. `address` stays valid while the object lives."""
 
     def __init__(self, content: int | bytes) -> None:
-        size = content if isinstance(content, int) else len(content)
-        self._memory = (_Byte * size)()
-        self._as_parameter_ = self._memory
-        self.address: int = _ctypes.addressof(self._memory)
-        if isinstance(content, bytes):
-            memoryview(self._memory).cast("B")[:] = content
+        self._memory = bytearray(content)
+        self._view = _Nothing.from_buffer(self._memory)  # keeps it in its place
+        self.address: int = _ctypes.addressof(self._view)
+        self._as_parameter_ = self.address
 
     def __bytes__(self) -> bytes:
         return bytes(self._memory)
