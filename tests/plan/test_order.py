@@ -1,0 +1,185 @@
+"""The order of a plan: each step while it still has the rights and the view that it needs. runtime-spec, runtime.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aiorun.plan import Hierarchy
+from aiorun.wire.ops import OPERATIONS
+from tests.plan.plans import document, order, plan, steps
+
+HIERARCHIES = (
+    Hierarchy("memory", "memory", "/sys/fs/cgroup/memory/x"),
+    Hierarchy("pids", "pids", "/sys/fs/cgroup/pids/x"),
+    Hierarchy("systemd", "name=systemd", "/sys/fs/cgroup/systemd/x"),
+)
+HOOK = {"path": "/bin/true"}
+STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+
+def everything() -> dict[str, Any]:
+    """A document whose plan has every operation that a container of its own may have."""
+    made = document(
+        namespaces=[{"type": kind} for kind in ("pid", "mount", "network", "cgroup", "uts")]
+        + [{"type": "ipc", "path": "/ns/ipc"}],
+        sysctl={"net.ipv4.ip_forward": "1"},
+        rootfsPropagation="rshared",
+        devices=[{"type": "c", "path": "/dev/fuse", "major": 10, "minor": 229}],
+    )
+    made["domainname"] = "example.org"
+    made["root"]["readonly"] = True
+    made["hooks"] = {
+        kind: [HOOK] for kind in ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+    }
+    made["process"]["oomScoreAdj"] = 5
+    made["mounts"] += [
+        {"destination": "/mnt", "type": "none", "source": "src", "options": ["rbind", "ro"]},
+        {"destination": "/mnt", "type": "none", "source": "none", "options": ["remount", "bind", "rw"]},
+        {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]},
+    ]
+    return made
+
+
+def labels(made: dict[str, Any], **request: Any) -> list[str]:
+    """The names of the plan's operations, told apart where one kind stands in two places."""
+    names = []
+    for step in steps(made, **request):
+        name = type(step).__name__
+        if name == "RunHook":
+            name = step.kind
+        elif name == "SetPropagation" and step.at:
+            name = "FinalPropagation"
+        elif name == "SealMount" and step.at == "root.readonly":
+            name = "SealRoot"
+        elif getattr(step, "target", "").startswith("/sys/fs/cgroup"):
+            name = f"Cgroup{name}"
+        names.append(name)
+    return names
+
+
+# (what comes first, what comes after it, why)
+RULES = [
+    ("JoinCgroup", "UnshareCgroup", "a cgroup namespace's root is the cgroup that it is made in"),
+    ("JoinCgroup", "Mount", "the container's memory is charged to it"),
+    ("UnshareCgroup", "CgroupMount", "a cgroup mount shows what the namespace shows"),
+    ("JoinNamespace", "SetPropagation", "the root is built in the mount namespace that is joined"),
+    ("NewSession", "JoinKeyring", "the keyring is the session's"),
+    ("SetPropagation", "OpenRoot", "nothing shows on the host"),
+    ("OpenRoot", "Mount", "mounts are made below the root"),
+    ("Mount", "MakeDevice", "/dev is a mount"),
+    ("Mount", "MakeSymlink", "/dev is a mount"),
+    ("CgroupMount", "CgroupSealMount", "the hierarchies are mounted in a tmpfs"),
+    ("MakeSymlink", "AskForHooks", "prestart and createRuntime find the mounts and devices"),
+    ("AskForHooks", "createContainer", "createRuntime comes before it"),
+    ("MakeDirectory", "ChangeDirectory", "the working directory is made before it is entered"),
+    ("createContainer", "PivotRoot", "its path is the host's"),
+    ("PivotRoot", "MakeConsole", "the terminal is of the container's own devpts"),
+    ("MakeConsole", "SealMount", "/dev/console is made in /dev"),
+    ("MakeDevice", "SealRoot", "what is made in the root is made"),
+    ("SetHostname", "MakeReadonly", "/proc/sys is one of the read-only paths"),
+    ("SetDomainname", "MakeReadonly", "/proc/sys is one of the read-only paths"),
+    ("WriteSysctl", "MakeReadonly", "/proc/sys is one of the read-only paths"),
+    ("MakeReadonly", "Mask", "a mask covers what is read-only"),
+    ("Mask", "FinalPropagation", "what is unbindable can't be bound on itself"),
+    ("Mask", "DropBounding", "mounting needs CAP_SYS_ADMIN"),
+    ("SealRoot", "DropBounding", "mounting needs CAP_SYS_ADMIN"),
+    ("FinalPropagation", "DropBounding", "mounting needs CAP_SYS_ADMIN"),
+    ("SetNoNewPrivileges", "SetCapabilities", "a filter needs either of the two"),
+    ("DropBounding", "SetIds", "dropping needs CAP_SETPCAP, which setuid takes"),
+    ("ChangeDirectory", "SetIds", "root may enter what the user may not"),
+    ("SetIds", "VerifyDirectory", "the user may enter what root may not"),
+    ("SetIds", "SetCapabilities", "setuid changes the capabilities"),
+    ("SetCapabilities", "FindProgram", "the program is looked up with the user's rights"),
+    ("FindProgram", "Report", "a missing program fails create"),
+    ("Report", "AwaitStart", "created, then started"),
+    ("AwaitStart", "startContainer", "start runs it"),
+    ("startContainer", "SetRlimit", "limits are the program's"),
+    ("SetRlimit", "Execute", ""),
+]
+
+
+@pytest.mark.parametrize(("first", "then", "why"), RULES)
+def test_all_of_the_one_kind_comes_before_all_of_the_other(first: str, then: str, why: str) -> None:
+    names = labels(everything(), hierarchies=HIERARCHIES, console=True)
+    last_of_first = max(index for index, name in enumerate(names) if name == first)
+    assert last_of_first < names.index(then), why
+
+
+def test_the_document_of_the_order_has_every_operation_there_is() -> None:
+    """So that a new operation is given its place in the table above."""
+    known = set(order(everything(), hierarchies=HIERARCHIES, console=True))
+    elsewhere = {"MoveRoot", "ChangeRoot"}  # in place of PivotRoot
+    assert set(OPERATIONS) - elsewhere == known
+
+
+def test_the_last_step_is_the_program() -> None:
+    assert order(everything())[-1] == "Execute"
+    assert order(everything()).count("Execute") == 1
+
+
+def test_a_mount_namespace_is_joined_after_the_others() -> None:
+    kinds = ("mount", "cgroup", "network", "uts", "ipc")
+    made = document(namespaces=[{"type": kind, "path": f"/ns/{kind}"} for kind in kinds])
+    made["mounts"] = []
+    joined = [step.kind for step in steps(made) if type(step).__name__ == "JoinNamespace"]
+    assert joined[-1] == "mount"
+    assert sorted(joined) == sorted(kinds)
+
+
+def test_a_joined_pid_namespace_is_the_clones_affair() -> None:
+    made = document(namespaces=[{"type": "pid", "path": "/ns/pid"}, {"type": "mount"}])
+    made.pop("hostname")
+    compiled = plan(made)
+    assert compiled.join_pid == "ns:pid"
+    assert compiled.opens == (("ns:pid", "/ns/pid", "linux.namespaces[0].path"),)
+    assert compiled.clone_flags == 0x20000
+    assert "JoinNamespace" not in order(made)
+
+
+def test_hooks_stand_where_they_run() -> None:
+    names = [step.kind if type(step).__name__ == "RunHook" else type(step).__name__ for step in steps(everything())]
+    assert names.index("AskForHooks") < names.index("createContainer") < names.index("PivotRoot")
+    assert names.index("AwaitStart") < names.index("startContainer") < names.index("Execute")
+    assert not {"prestart", "createRuntime", "poststart", "poststop"} & set(names)  # the runtime's
+
+
+def test_without_hooks_nobody_asks_for_them() -> None:
+    assert "AskForHooks" not in order(document())
+    assert "RunHook" not in order(document())
+
+
+def test_the_memory_cgroup_is_joined_last() -> None:
+    joined = [step.source for step in steps(document(), hierarchies=HIERARCHIES) if type(step).__name__ == "JoinCgroup"]
+    assert sorted(joined) == sorted(hierarchy.source for hierarchy in HIERARCHIES)
+    assert joined[-1].endswith("memory/x")
+
+
+@pytest.mark.parametrize(
+    ("request_", "present", "absent"),
+    [
+        ({}, ("PivotRoot", "JoinKeyring"), ("MoveRoot", "ChangeRoot", "MakeConsole")),
+        ({"no_pivot": True}, ("MoveRoot",), ("PivotRoot", "ChangeRoot")),
+        ({"no_new_keyring": True}, (), ("JoinKeyring",)),
+        ({"console": True}, ("MakeConsole",), ()),
+    ],
+)
+def test_what_the_caller_asks_for_is_in_the_plan(
+    request_: dict[str, Any], present: tuple[str, ...], absent: tuple[str, ...]
+) -> None:
+    names = order(document(), **request_)
+    assert set(present) <= set(names)
+    assert not set(absent) & set(names)
+
+
+def test_a_container_in_the_hosts_mounts_touches_none_of_them() -> None:
+    made = document(namespaces=[{"type": "pid"}], maskedPaths=[], readonlyPaths=[])
+    made |= {"mounts": [], "root": {"path": "rootfs"}}
+    made.pop("hostname")
+    names = order(made, console=True)
+    assert "ChangeRoot" in names
+    touching = {"Mount", "Bind", "Remount", "SetPropagation", "PivotRoot", "MoveRoot", "SealMount", "MakeReadonly", "Mask"}
+    assert not touching & set(names)
+    (console,) = (step for step in steps(made, console=True) if type(step).__name__ == "MakeConsole")
+    assert not console.mount
