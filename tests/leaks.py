@@ -61,7 +61,10 @@ def children() -> list[int]:
     """The pids of this process's children, zombies too; of whatever thread."""
     pids: list[int] = []
     for task in os.listdir("/proc/self/task"):
-        pids += map(int, Path(f"/proc/self/task/{task}/children").read_text().split())
+        try:
+            pids += map(int, Path(f"/proc/self/task/{task}/children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # a thread that ended; its children are another one's
     return pids
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 import termios
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import trio
 from trio.lowlevel import FdStream
@@ -100,7 +100,21 @@ def _open(name: str, path: str) -> int:
     return fd
 
 
-def _checked(name: str, fd: int) -> int:
+def _named(*streams: Redirection) -> list[tuple[str, Redirection]]:
+    return list(zip(("stdin", "stdout", "stderr"), streams))
+
+
+def _resolved(name: str, number: int, target: Redirection) -> int | str:
+    """PIPE, STDOUT, a path, or a file descriptor that is open."""
+    if target is None:
+        return number if _is_standard(number) else os.devnull
+    if isinstance(target, (str, os.PathLike)):
+        return os.fspath(target)
+    fd = target if isinstance(target, int) else target.fileno()
+    if fd == DEVNULL:
+        return os.devnull
+    if fd == PIPE or (fd == STDOUT and name == "stderr"):
+        return fd
     try:
         os.fstat(fd)
     except (OSError, OverflowError):
@@ -116,6 +130,8 @@ class Stdio:
         self._ours: dict[str, int] = {}
         self._pair: TerminalPair | None = None
         self._theirs, self._until_taken = ExitStack(), ExitStack()
+        # All are looked at before anything is opened, which could get the number of a closed one.
+        targets = [_resolved(name, number, target) for number, (name, target) in enumerate(_named(stdin, stdout, stderr))]
         with ExitStack() as stack:
             stack.callback(self._until_taken.close)
             stack.callback(self._theirs.close)
@@ -124,26 +140,22 @@ class Stdio:
                 self._theirs.callback(self._pair.close)
                 self.files["console"] = self._pair.theirs
             else:
-                self._redirect("stdin", stdin, 0)
-                self._redirect("stdout", stdout, 1)
-                self._redirect("stderr", self.files["stdout"] if stderr == STDOUT else stderr, 2)
+                for (name, _), target in zip(_named(stdin, stdout, stderr), targets):
+                    self._redirect(name, target)
             stack.pop_all()
 
-    def _redirect(self, name: str, target: Redirection, number: int) -> None:
-        if target is None and _is_standard(number):
-            self.files[name] = number
-        elif target == PIPE:
+    def _redirect(self, name: str, target: int | str) -> None:
+        if target == PIPE:
             reader, writer = os.pipe2(os.O_CLOEXEC)
             theirs, ours = (reader, writer) if name == "stdin" else (writer, reader)
             self._theirs.callback(os.close, theirs)
             self._until_taken.callback(os.close, ours)
             self.files[name], self._ours[name] = theirs, ours
-        elif target is None or target == DEVNULL or isinstance(target, (str, os.PathLike)):
-            fd = _open(name, os.devnull if target is None or target == DEVNULL else os.fspath(cast("str", target)))
-            self._theirs.callback(os.close, fd)
-            self.files[name] = fd
+        elif isinstance(target, str):
+            self.files[name] = _open(name, target)
+            self._theirs.callback(os.close, self.files[name])
         else:
-            self.files[name] = _checked(name, target if isinstance(target, int) else target.fileno())
+            self.files[name] = self.files["stdout"] if target == STDOUT else target
 
     def take(self) -> tuple[FdStream | None, FdStream | None, FdStream | None, PtyStream | None]:
         """Our ends as streams, whose owner the caller is from now on."""
