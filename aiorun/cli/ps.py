@@ -35,10 +35,10 @@ With --format json it prints an array of their pids.
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
     refuse_what_is_not_there(context)
+    found = pids(Store(context.root), arguments[0])
     kind = options.string("format")
     if kind not in ("table", "json"):
         raise UsageError("invalid format option")
-    found = pids(Store(context.root), arguments[0])
     if kind == "json":
         write_stdout(dumps(found or None))
     else:
