@@ -46,7 +46,7 @@ async def start(store: Store, id: str, *, waiter: Waiter, created: str = "") -> 
             raise InvalidState(_REFUSED[now])
         pidfd = open_init(state)
         if pidfd < 0:
-            raise InitFailed(_DEAD)
+            raise _dead(state)
         try:
             await _let_go(directory, state, pidfd, waiter)
         finally:
@@ -109,4 +109,8 @@ def _judge(said: bytes, state: State) -> None:
     never_ran = seen is not None and seen[1]  # a zombie still shows that it never exec'd
     if said == b"0" and not never_ran:
         return
-    raise InvalidState(_RUNNING) if _is_running(state) and not said else InitFailed(_DEAD)
+    raise InvalidState(_RUNNING) if _is_running(state) and not said else _dead(state)
+
+
+def _dead(state: State) -> InitFailed:
+    return InitFailed(f"{_DEAD} (possibly OOM-killed)" if states.oom_killed(state) else _DEAD)

@@ -18,27 +18,33 @@ KINDS = (
 
 
 class Step(NamedTuple):
-    """The `nth` call of one system call by a command."""
+    """The `nth` call of one system call by a command; of an openat the `nth` of that path, since imports have a varying many."""
 
     call: str
     nth: int
     arguments: str
+    path: str = ""
+
+    def inject(self, what: str) -> list[str]:
+        """strace's options to do something to it."""
+        return [f"--inject={self.call}:{what}:when={self.nth}", *(["-P", self.path] if self.path else [])]
 
 
 def steps_of(program: CommandLine, *args: str | Path, after: str, log: Path) -> list[Step]:
     """The steps of a command that runs to its end, from the first one on that has `after` in its arguments: past all imports."""
     ended = _strace(program, ["--trace=" + ",".join(KINDS)], *args, log=log)
     assert ended.returncode == 0, ended
-    counts: dict[str, int] = {}
+    counts: dict[tuple[str, str], int] = {}
     found = []
     for line in log.read_text().splitlines():
         called = re.match(r"(\w+)\((.*)", line)
         if called:
             call, arguments = called.groups()
-            counts[call] = counts.get(call, 0) + 1
-            found.append(Step(call, counts[call], arguments))
+            path = arguments.split('"')[1] if call == "openat" else ""
+            nth = counts[call, path] = counts.get((call, path), 0) + 1
+            found.append(Step(call, nth, arguments, path))
     begin = next(number for number, step in enumerate(found) if after in step.arguments)
-    return found[begin:]
+    return [step for step in found[begin:] if not re.match(r"/proc/\d", step.path)]  # those have another name each time
 
 
 def sample(steps: list[Step], most: int) -> list[Step]:
@@ -50,16 +56,19 @@ def sample(steps: list[Step], most: int) -> list[Step]:
 
 def killed_at(program: CommandLine, step: Step, *args: str | Path, log: Path) -> Ended:
     """Run a command that gets SIGKILL just before `step`."""
-    return _strace(program, [f"--inject={step.call}:signal=KILL:when={step.nth}"], *args, log=log)
+    return _strace(program, step.inject("signal=KILL"), *args, log=log)
 
 
 def failing_at(program: CommandLine, step: Step, error: str, *args: str | Path, log: Path) -> Ended:
     """Run a command whose `step` fails with `error`."""
-    return _strace(program, [f"--inject={step.call}:error={error}:when={step.nth}"], *args, log=log)
+    return _strace(program, step.inject(f"error={error}"), *args, log=log)
 
 
 def _strace(program: CommandLine, options: list[str], *args: str | Path, log: Path) -> Ended:
     strace = need("strace")
     traced = CommandLine(strace, program.root)
     traced.argv = lambda *words: [strace, "-qq", "-s", "200", "-o", str(log), *options, *program.argv(*words)]  # type: ignore[method-assign]
-    return traced(*args, timeout=COMMAND_SECONDS, env={**os.environ, "LC_ALL": "C"})
+    ended = traced(*args, timeout=COMMAND_SECONDS, env={**os.environ, "LC_ALL": "C"})
+    own = f"{strace}: Requested path "  # -P of a link
+    ended.stderr = "".join(line for line in ended.stderr.splitlines(keepends=True) if not line.startswith(own))
+    return ended
