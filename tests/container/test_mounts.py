@@ -133,6 +133,23 @@ def test_a_mount_that_makes_no_sense_is_refused_with_its_place(ours: Sandbox, ca
     assert reason in refused(ours, change)
 
 
+@pytest.mark.parametrize(("destination", "index"), [("proc", 0), ("sys", 5)])
+@pytest.mark.parametrize("what", ["a link", "a file"])
+def test_an_image_whose_proc_or_sys_is_no_directory_is_refused(sandbox: Sandbox, destination: str, index: int, what: str) -> None:
+    """CVE-2019-19921: what is mounted would be found elsewhere than where masks and labels look for it."""
+    bundle = sandbox.bundle(args=["echo", "ran"])
+    place = bundle / "rootfs" / destination
+    place.rmdir()
+    if what == "a link":
+        place.symlink_to("tmp")
+    else:
+        place.write_text("")
+    ended = sandbox.run_bundle(bundle)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "must be mounted on ordinary directory" in ended.stderr
+    assert f"(mounts[{index}])" in ended.stderr or "runc" in sandbox.command_line.command
+
+
 @pytest.mark.parametrize("name", ["cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg"])
 def test_files_of_proc_that_lxcfs_and_its_kind_cover_may_be_covered(sandbox: Sandbox, name: str) -> None:
     assert (
