@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Resources = Mapping[str, Any]
 
 RESOURCES = "linux.resources"
+UNLIMITED = (-1, 2**64 - 1)  # the second is the first in Go's uint64
 
 
 class Controller:

@@ -6,7 +6,7 @@ import os
 
 from aiorun.cgroups import files
 from aiorun.cgroups.cgroup import Cgroup, Usage
-from aiorun.cgroups.limits import Controller, given, set_cpuset, set_hugetlb, set_pids, set_rdma
+from aiorun.cgroups.limits import UNLIMITED, Controller, given, set_cpuset, set_hugetlb, set_pids, set_rdma
 from aiorun.errors import CgroupError, reason
 
 TYPE_CHECKING = False
@@ -100,10 +100,16 @@ class CgroupV1(Cgroup):
         if group.get("disableOOMKiller"):
             memory.set("memory.disableOOMKiller", "true", "memory.oom_control", "1")
         swappiness = group.get("swappiness")
-        if swappiness is not None and swappiness not in (-1, 2**64 - 1):  # -1 is unset, as an int or as Go's uint64
+        if swappiness is not None and swappiness not in UNLIMITED:  # -1 is unset here
             if not 0 <= swappiness <= 100:
                 raise CgroupError(f"set linux.resources.memory.swappiness to {swappiness}: it goes from 0 to 100")
             memory.set("memory.swappiness", swappiness, "memory.swappiness")
+        (kernel,) = given(resources, "memory", "kernel")
+        if kernel and kernel not in UNLIMITED:  # kernels take the number since 5.16, and don't keep to it
+            raise CgroupError("set linux.resources.memory.kernel: Linux has no such limit any more")
+        (kernel_tcp,) = given(resources, "memory", "kernelTCP")
+        if kernel_tcp:
+            memory.set("memory.kernelTCP", kernel_tcp, "memory.kmem.tcp.limit_in_bytes")
 
     def _current_limit(self) -> int:
         return int(files.read_or(f"{self.paths.get('memory')}/memory.limit_in_bytes", "0"))

@@ -7,7 +7,7 @@ import os
 from aiorun.cgroups import files
 from aiorun.cgroups.cgroup import Cgroup, Usage
 from aiorun.cgroups.layout import UNIFIED
-from aiorun.cgroups.limits import Controller, given, set_cpuset, set_hugetlb, set_pids, set_rdma
+from aiorun.cgroups.limits import RESOURCES, UNLIMITED, Controller, given, set_cpuset, set_hugetlb, set_pids, set_rdma
 from aiorun.errors import CgroupError, reason
 
 TYPE_CHECKING = False
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from aiorun.waiter import Waiter
 
 _EINVAL = 22
+_V1_ONLY = (
+    ("memory", "swappiness", "disableOOMKiller", "kernel", "kernelTCP"),
+    ("cpu", "realtimeRuntime", "realtimePeriod"),
+    ("network", "classID", "priorities"),
+)
 
 
 class CgroupV2(Cgroup):
@@ -50,6 +55,7 @@ class CgroupV2(Cgroup):
     # --- limits
 
     def apply(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None = None, *, update: bool = False) -> None:
+        self._refuse_v1_only(resources)
         set_pids(self._controller("pids"), resources)
         self._set_memory(resources)
         if resources.get("blockIO"):
@@ -62,24 +68,17 @@ class CgroupV2(Cgroup):
         set_cpuset(self._controller("cpuset"), resources)
         set_hugetlb(self._controller("hugetlb"), resources, "max")
         set_rdma(self._controller("rdma"), resources)
-        self._refuse_v1_only(resources)
         self._set_unified(resources)
 
     def _controller(self, name: str) -> Controller:
         return Controller(name, self.path)
 
     def _refuse_v1_only(self, resources: Resources) -> None:
-        """What v2 has no file for. memory.swappiness and disableOOMKiller are passed over, as runc does: mere hints."""
-        runtime, period = given(resources, "cpu", "realtimeRuntime", "realtimePeriod")
-        class_id, priorities = given(resources, "network", "classID", "priorities")
-        for name, value in (
-            ("cpu.realtimeRuntime", runtime),
-            ("cpu.realtimePeriod", period),
-            ("network.classID", class_id),
-            ("network.priorities", priorities),
-        ):
-            if value:
-                raise CgroupError(f"set linux.resources.{name}: this host has cgroup v2, which has no such limit")
+        """What v2 has no file for is an error, as in crun; runc passes over it. Zero, false and -1 ask for nothing."""
+        for group, *names in _V1_ONLY:
+            for name, value in zip(names, given(resources, group, *names)):
+                if value and value not in UNLIMITED:
+                    raise CgroupError(f"set {RESOURCES}.{group}.{name}: this host has cgroup v2, which has no such limit")
 
     def _set_devices(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None) -> None:
         from aiorun.cgroups.device_program import assemble

@@ -404,6 +404,38 @@ def test_a_limit_that_cannot_be_set_names_property_value_and_reason(make: Make, 
         make().apply(resources)
 
 
+@pytest.mark.parametrize(
+    ("group", "name", "value"),
+    [
+        ("memory", "swappiness", 10),
+        ("memory", "disableOOMKiller", True),
+        ("memory", "kernel", 1 << 27),
+        ("memory", "kernelTCP", 1 << 27),
+        ("cpu", "realtimeRuntime", 1000),
+        ("cpu", "realtimePeriod", 100000),
+        ("network", "classID", 1),
+        ("network", "priorities", [{"name": "lo", "priority": 1}]),
+    ],
+)
+def test_what_v2_has_no_limit_for_is_an_error_unless_it_is_unset(
+    make: Make, host: Layout, group: str, name: str, value: object
+) -> None:
+    need_v2(host)
+    cgroup = make()
+    message = rf"^set linux\.resources\.{group}\.{name}: this host has cgroup v2, which has no such limit$"
+    with pytest.raises(CgroupError, match=message):
+        cgroup.apply({group: {name: value}, "pids": {"limit": 5}})
+    assert Path(cgroup.paths[""], "pids.max").read_text() == "max\n", "nothing was set before it was refused"
+    cgroup.apply({group: {name: None}})
+    cgroup.apply({group: {name: [] if isinstance(value, list) else 0}})
+    cgroup.apply({"memory": {"swappiness": 2**64 - 1, "kernel": -1, "kernelTCP": -1}})
+
+
+def test_a_limit_of_the_kernels_own_memory_is_an_error_since_kernels_have_none(make: Make) -> None:
+    with pytest.raises(CgroupError, match=r"^set linux\.resources\.memory\.kernel: \S.*no such limit"):
+        make().apply({"memory": {"kernel": 1 << 27}})
+
+
 def test_an_unset_limit_of_a_missing_controller_is_no_error(make: Make) -> None:
     make().apply({"network": {"classID": 0}, "rdma": {}, "hugepageLimits": [], "blockIO": {"weight": 0}, "unified": {}})
 
