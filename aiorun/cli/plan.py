@@ -8,8 +8,8 @@ from aiorun.cli.output import write_stdout
 from aiorun.cli.shared_flags import BUNDLE, FORMAT
 from aiorun.cli.tables import table
 from aiorun.errors import UsageError
+from aiorun.runtime.compile import compile_for
 from aiorun.runtime.create import Options as CreateOptions
-from aiorun.runtime.create import compile_for
 from aiorun.wire.json import dumps_indented
 
 TYPE_CHECKING = False

@@ -6,7 +6,7 @@ import os
 
 from aiorun.init import root
 from aiorun.init.state import StepFailed
-from aiorun.linux import interface, process
+from aiorun.linux import interface, memory, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +23,12 @@ def join_namespace(init: Init, step: ops.JoinNamespace) -> None:
     os.close(fd)
 
 
+def copy_pages(init: Init, step: ops.CopyPages) -> None:
+    memory.copy_shared_pages(init.procfs)
+
+
 def join_cgroup(init: Init, step: ops.JoinCgroup) -> None:
-    fd = os.open(f"{step.source}/tasks", os.O_WRONLY | os.O_CLOEXEC)
+    fd = os.open(f"{step.source}/{step.file}", os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, b"0")
     finally:

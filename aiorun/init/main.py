@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ALWAYS: Executors = {
     ops.JoinNamespace: identity.join_namespace,
+    ops.CopyPages: identity.copy_pages,
     ops.JoinCgroup: identity.join_cgroup,
     ops.UnshareCgroup: identity.unshare_cgroup,
     ops.NewSession: identity.new_session,

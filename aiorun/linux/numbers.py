@@ -13,14 +13,14 @@ _X86_64 = {
     "mount": 165, "umount2": 166, "pivot_root": 155, "unshare": 272, "setns": 308, "keyctl": 250, "bpf": 321,
     "mknodat": 259, "sethostname": 170, "setdomainname": 171, "prlimit64": 302, "statfs": 137, "fstatfs": 138,
     "rt_sigaction": 13, "rt_sigprocmask": 14, "execveat": 322, "waitid": 247, "personality": 135,
-    "setuid": 105, "setgid": 106, "statx": 332, "execve": 59,
+    "setuid": 105, "setgid": 106, "statx": 332, "execve": 59, "madvise": 28,
 }  # fmt: skip
 _AARCH64 = {
     "clone": 220, "setresuid": 147, "setresgid": 149, "setgroups": 159, "capset": 91, "capget": 90, "prctl": 167,
     "mount": 40, "umount2": 39, "pivot_root": 41, "unshare": 97, "setns": 268, "keyctl": 219, "bpf": 280,
     "mknodat": 33, "sethostname": 161, "setdomainname": 162, "prlimit64": 261, "statfs": 43, "fstatfs": 44,
     "rt_sigaction": 134, "rt_sigprocmask": 135, "execveat": 281, "waitid": 95, "personality": 92,
-    "setuid": 146, "setgid": 144, "statx": 291, "execve": 221,
+    "setuid": 146, "setgid": 144, "statx": 291, "execve": 221, "madvise": 233,
 }  # fmt: skip
 
 MACHINE = os.uname().machine

@@ -51,12 +51,16 @@ def rootfs(spec: Spec, bundle: str) -> str:
 
 
 def _surroundings(request: Request, namespaces: Namespaces) -> Iterator[ops.Operation]:
-    for hierarchy in request.hierarchies:
-        yield ops.JoinCgroup(hierarchy.source)
-    yield from namespaces.join()
     yield ops.NewSession()
     if not request.no_new_keyring:
         yield ops.JoinKeyring(f"_ses.{request.id}")
+    if request.little_memory:
+        yield ops.CopyPages()
+    for hierarchy in request.hierarchies:
+        yield ops.JoinCgroup(hierarchy.source)
+    if request.little_memory and request.unified:
+        yield ops.JoinCgroup(request.unified, "cgroup.procs")
+    yield from namespaces.join()
 
 
 def _file_system(spec: Spec, request: Request, namespaces: Namespaces) -> Iterator[ops.Operation]:

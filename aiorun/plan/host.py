@@ -20,6 +20,7 @@ class Request(Record):
     bundle: str  # absolute
     hierarchies: tuple[Hierarchy, ...] = ()  # cgroup v1 and hybrid
     unified: str = ""  # cgroup v2 alone: the container's cgroup on the host
+    little_memory: bool = False  # so little that the init must neither be born in its cgroup nor copy its pages there
     console: bool = False  # a file "console" is handed to the init
     rows: int = 0  # of the caller's terminal, where config.json has no consoleSize
     columns: int = 0

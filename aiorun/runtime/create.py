@@ -10,9 +10,10 @@ from aiorun.errors import AiorunError, ConsoleError, InitFailed, InvalidSpec, Pr
 from aiorun.linux import socket
 from aiorun.linux.file import PROC_SUPER_MAGIC, filesystem_type
 from aiorun.linux.process import get_rlimit, namespace_type, set_rlimit, start_time
-from aiorun.plan import Hierarchy, Request, compile_plan, rootfs
+from aiorun.plan import rootfs
 from aiorun.plan.namespaces import FLAGS
 from aiorun.plan.process import RLIMITS
+from aiorun.runtime.compile import compile_for, has_little_memory
 from aiorun.runtime.delete import claim
 from aiorun.runtime.hooks import run_hooks
 from aiorun.runtime.process import SIGKILL, kill, reap_child, send, write_pid_file
@@ -178,8 +179,8 @@ class _Creation:
         return files
 
     def _open_cgroup(self, cgroup: cgroups.Cgroup) -> dict[str, int]:
-        """The v2 cgroup, for the init to be born into. The v1 ones it joins itself, by its plan."""
-        if "" not in cgroup.paths:
+        """The v2 cgroup, for the init to be born into, unless its limit is too low for that. The others it joins by its plan."""
+        if "" not in cgroup.paths or (cgroup.paths.keys() == {""} and has_little_memory(self._spec)):
             return {}
         try:
             return {"cgroup": self._owned(os.open(cgroup.paths[""], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))}
@@ -257,6 +258,8 @@ class _Creation:
                 raise ProtocolViolation("a message with files")
             if packet:
                 return conversation.received(packet)
+        except ConnectionResetError:
+            pass  # it died with our Proceed unread, as the out-of-memory killer has it: an end of file all the same
         except OSError as error:
             raise ProtocolError(f"unable to start container process: read from init: {reason(error)}") from None
         except ProtocolViolation as violation:
@@ -268,9 +271,7 @@ class _Creation:
         send(init.pidfd, SIGKILL)  # one that only closed its end would have us wait for ever; the status of an exit stays
         await self._waiter.wait_any({init.pidfd: POLLIN})
         status = reap_child(init.pidfd)
-        possibly = ""
-        if self._cgroup is not None and (status == 128 + 9 or self._cgroup.oom_kills()):
-            possibly = " (possibly OOM-killed)" if self._cgroup.oom_kills() else ""
+        possibly = " (possibly OOM-killed)" if self._cgroup is not None and self._cgroup.oom_kills() else ""
         return f"unable to start container process: init died with status {status}{possibly}"
 
     def _answer(self, init: Spawned) -> None:
@@ -320,37 +321,6 @@ class _Creation:
 
     def close(self) -> None:
         self._closing.run()
-
-
-def compile_for(id: str, spec: Spec, bundle: str, options: Options, *, console: bool) -> tuple[Plan, cgroups.Cgroup]:
-    """The plan of a container on this host, and the cgroup that it would have. Raises InvalidSpec, CgroupError."""
-    host = cgroups.layout()
-    cgroup = cgroups.locate(host, spec.get("linux", {}).get("cgroupsPath"), id)
-    request = Request(
-        id=id,
-        bundle=bundle,
-        hierarchies=_hierarchies(host, cgroup),
-        unified=cgroup.paths[""] if host.version == cgroups.V2 else "",
-        console=console,
-        rows=options.rows,
-        columns=options.columns,
-        no_pivot=options.no_pivot,
-        no_new_keyring=options.no_new_keyring,
-        preserve=options.preserve,
-    )
-    return compile_plan(spec, request), cgroup
-
-
-def _hierarchies(host: cgroups.Layout, cgroup: cgroups.Cgroup) -> tuple[Hierarchy, ...]:
-    """The v1 hierarchies as a container's cgroup mount shows them: one for each that is mounted, with all its controllers."""
-    controllers: dict[str, list[str]] = {}
-    for name in cgroup.paths:
-        if name and host.version == cgroups.V1:
-            controllers.setdefault(host.hierarchies[name].mount_point, []).append(name)
-    return tuple(
-        Hierarchy(os.path.basename(mount_point), ",".join(names), cgroup.paths[names[0]])
-        for mount_point, names in controllers.items()
-    )
 
 
 def told(message: Failed) -> str:

@@ -41,14 +41,27 @@ class JoinNamespace(Operation):
         return f'join the {self.kind} namespace "{self.path}" ({self.at})'
 
 
-class JoinCgroup(Operation):
-    """Move ourselves into a v1 cgroup of the host's. (The v2 one we are born into.)
+class CopyPages(Operation):
+    """Have every page that we share with our parent as a copy of our own, charged to its cgroup and not to the container's.
 
-    By ourselves, with `0` to its `tasks`: a move by somebody else takes a lock for which the kernel waits an RCU grace period,
-    some 15 ms. kernel/cgroup/cgroup.c, cgroup_procs_write_start.
+    For a memory limit in which there's no room for those that an init touches.
+    """
+
+    at: str = "linux.resources.memory.limit"
+
+    def describe(self) -> str:
+        return f"copy the memory of the init ({self.at})"
+
+
+class JoinCgroup(Operation):
+    """Move ourselves into a cgroup of the host's: a v1 one, or a v2 one so small that we can't be born into it.
+
+    By ourselves, with `0` to v1's `tasks`: a move by somebody else, and one by v2's `cgroup.procs`, takes a lock for which the
+    kernel waits an RCU grace period, some 15 ms. kernel/cgroup/cgroup.c, cgroup_procs_write_start.
     """
 
     source: str
+    file: str = "tasks"
     at: str = "linux.cgroupsPath"
 
     def describe(self) -> str:

@@ -1,0 +1,54 @@
+"""A Spec and this host → the plan of a container's init, and the cgroup that it will have."""
+
+from __future__ import annotations
+
+import os
+
+from aiorun import cgroups
+from aiorun.plan import Hierarchy, Request, compile_plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from aiorun.plan import Plan
+    from aiorun.runtime.create import Options
+    from aiorun.spec.types import Spec
+
+_LITTLE = 4 * 2**20
+
+
+def compile_for(id: str, spec: Spec, bundle: str, options: Options, *, console: bool) -> tuple[Plan, cgroups.Cgroup]:
+    """The plan of a container on this host, and the cgroup that it would have. Raises InvalidSpec, CgroupError."""
+    host = cgroups.layout()
+    cgroup = cgroups.locate(host, spec.get("linux", {}).get("cgroupsPath"), id)
+    request = Request(
+        id=id,
+        bundle=bundle,
+        hierarchies=_hierarchies(host, cgroup),
+        unified=cgroup.paths[""] if host.version == cgroups.V2 else "",
+        little_memory=has_little_memory(spec),
+        console=console,
+        rows=options.rows,
+        columns=options.columns,
+        no_pivot=options.no_pivot,
+        no_new_keyring=options.no_new_keyring,
+        preserve=options.preserve,
+    )
+    return compile_plan(spec, request), cgroup
+
+
+def has_little_memory(spec: Spec) -> bool:
+    """Whether the limit is so low that the init's own pages must not count: a fork copies 1.5 MB up to the program's start."""
+    memory = (spec.get("linux", {}).get("resources") or {}).get("memory") or {}
+    return 0 < memory.get("limit", 0) < _LITTLE
+
+
+def _hierarchies(host: cgroups.Layout, cgroup: cgroups.Cgroup) -> tuple[Hierarchy, ...]:
+    """The v1 hierarchies as a container's cgroup mount shows them: one for each that is mounted, with all its controllers."""
+    controllers: dict[str, list[str]] = {}
+    for name in cgroup.paths:
+        if name and host.version == cgroups.V1:
+            controllers.setdefault(host.hierarchies[name].mount_point, []).append(name)
+    return tuple(
+        Hierarchy(os.path.basename(mount_point), ",".join(names), cgroup.paths[names[0]])
+        for mount_point, names in controllers.items()
+    )
