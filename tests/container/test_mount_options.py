@@ -10,8 +10,8 @@ from tests.container.conftest import Sandbox
 # per-mount options, propagation and the file system's own options of what is on /mnt
 # Without inode64, which some kernels are configured to have.
 SHOW = (
-    """awk '$5 == "/mnt" { sub(/^.* \\/mnt /, ""); sub(/ - [a-z]* [a-z]*/, ""); sub(/,inode64/, ""); line = $0 } END { print line }' """
-    "/proc/self/mountinfo"
+    """awk '$5 == "/mnt" { sub(/^.* \\/mnt /, ""); sub(/ - [a-z]* [a-z]*/, ""); sub(/,inode64/, ""); line = $0 } """
+    """END { print line }' /proc/self/mountinfo"""
 )
 
 PLAIN = "rw,relatime rw"
