@@ -13,7 +13,7 @@ import fcntl
 import os
 
 from aiorun.errors import AiorunError, ContainerExists, ContainerNotFound, InvalidId, InvalidState, reason
-from aiorun.linux.process import start_time
+from aiorun.linux.pidfd import start_time
 from aiorun.undo import Undo
 from aiorun.wire.json import dumps, loads
 from aiorun.wire.record import Record

@@ -10,7 +10,7 @@ from aiorun.launch.launcher import LIMIT
 from aiorun.launch.sealed import real_binary
 from aiorun.launch.spawn import Spawned
 from aiorun.linux import socket
-from aiorun.linux.process import pidfd_open, pidfd_send_signal, reap
+from aiorun.linux.pidfd import pidfd_open, pidfd_send_signal, reap
 from aiorun.waiter import POLLIN, POLLOUT
 from aiorun.wire import json, plan
 
@@ -180,21 +180,28 @@ def _end_orphan(channel: int) -> None:
     """End and reap the init that a launcher cloned and didn't live to tell of: the child of ours that holds `channel`."""
     link = f"socket:[{channel}]"
     for task in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{task}/children") as file:
-            children = [int(pid) for pid in file.read().split()]
+        try:
+            with open(f"/proc/self/task/{task}/children") as file:
+                children = [int(pid) for pid in file.read().split()]
+        except OSError:
+            continue  # a thread that has ended
         for pid in children:
-            try:
-                pidfd = pidfd_open(pid)
-            except OSError:
-                continue
-            try:
-                if any(os.readlink(f"/proc/{pid}/fd/{fd}") == link for fd in os.listdir(f"/proc/{pid}/fd")):
-                    pidfd_send_signal(pidfd, _KILL)
-                    reap(pidfd)
-            except OSError:
-                pass  # it ended, or closed a file, meanwhile
-            finally:
-                os.close(pidfd)
+            _end_if_it_holds(pid, link)
+
+
+def _end_if_it_holds(pid: int, link: str) -> None:
+    try:
+        pidfd = pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        if any(os.readlink(f"/proc/{pid}/fd/{fd}") == link for fd in os.listdir(f"/proc/{pid}/fd")):
+            pidfd_send_signal(pidfd, _KILL)
+            reap(pidfd)
+    except OSError:
+        pass  # it ended, or closed a file, meanwhile: no init that waits does that
+    finally:
+        os.close(pidfd)
 
 
 def _start(theirs: int) -> int:

@@ -6,6 +6,7 @@ import os
 
 from aiorun.init.main import executors, run
 from aiorun.linux import process, socket
+from aiorun.linux.pidfd import pidfd_send_signal, reap
 from aiorun.wire.record import Record
 
 TYPE_CHECKING = False
@@ -37,8 +38,8 @@ class Spawned(Record):
         """End and reap an init that nobody wants any more. It is our child; dying takes it a moment, and we wait for that."""
         self.channel.close()
         try:
-            process.pidfd_send_signal(self.pidfd, 9)
-            process.reap(self.pidfd)
+            pidfd_send_signal(self.pidfd, 9)
+            reap(self.pidfd)
         except (ProcessLookupError, ChildProcessError):
             pass
         os.close(self.pidfd)

@@ -6,7 +6,7 @@ import fcntl
 import os
 
 from aiorun.linux._call import Buffer, call, encode, libc_function
-from aiorun.linux.numbers import CLONE3, MACHINE, NUMBER, PIDFD_OPEN, PIDFD_SEND_SIGNAL
+from aiorun.linux.numbers import CLONE3, MACHINE, NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_
 _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 _PR_SET_CHILD_SUBREAPER = 36
 
-_P_PIDFD, _WEXITED = 3, 4
 _KEYCTL_JOIN_SESSION_KEYRING, _KEYCTL_SETPERM, _KEYCTL_DESCRIBE = 1, 5, 6
 
 
@@ -57,7 +56,7 @@ def _clone3(flags: int, pidfd: Buffer, cgroup: int) -> int:
     # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup
     exit_signal = 0 if flags & CLONE_PARENT else _SIGCHLD  # with CLONE_PARENT the parent's own is taken, and ours EINVAL
     words = (flags | into[0], pidfd.address, 0, 0, exit_signal, 0, 0, 0, 0, 0, into[1])
-    return call(CLONE3, Buffer(b"".join(word.to_bytes(8, "little") for word in words)), 8 * len(words))
+    return call(CLONE3, b"".join([word.to_bytes(8, "little") for word in words]), 8 * len(words))
 
 
 def _move_into(cgroup: int) -> None:
@@ -82,26 +81,6 @@ def namespace_type(fd: int) -> int:
         return fcntl.ioctl(fd, _NS_GET_NSTYPE)
     except OSError:
         return 0
-
-
-def pidfd_open(pid: int) -> int:
-    """pidfd_open(2), Linux 5.3. Raises ProcessLookupError when there's no such process."""
-    return call(PIDFD_OPEN, pid, 0)
-
-
-def pidfd_send_signal(pidfd: int, signal: int) -> None:
-    """pidfd_send_signal(2), Linux 5.1."""
-    call(PIDFD_SEND_SIGNAL, pidfd, signal, 0, 0)
-
-
-def reap(pidfd: int) -> tuple[int, int]:
-    """Wait for the child behind `pidfd`, which has ended: (si_code, si_status). waitid(2), P_PIDFD 5.4.
-
-    si_code is CLD_EXITED (1), CLD_KILLED (2) or CLD_DUMPED (3). Raises ChildProcessError if it isn't a child.
-    """
-    info = Buffer(128)
-    call(NUMBER["waitid"], _P_PIDFD, pidfd, info, _WEXITED, 0)
-    return info.integer(8), info.integer(24)
 
 
 def set_dumpable(dumpable: bool) -> None:
@@ -153,14 +132,14 @@ def get_permitted_set() -> int:
 def set_capability_sets(*, effective: int, permitted: int, inheritable: int) -> None:
     """The three sets as bit masks. capset(2)."""
     words = [mask >> shift & 0xFFFFFFFF for shift in (0, 32) for mask in (effective, permitted, inheritable)]
-    content = Buffer(b"".join(word.to_bytes(4, "little") for word in words))
+    content = b"".join([word.to_bytes(4, "little") for word in words])
     call(NUMBER["capset"], _capability_header(), content)
 
 
 def set_groups(groups: tuple[int, ...]) -> None:
     """The supplementary groups. setgroups(2)."""
     content = b"".join(group.to_bytes(4, "little") for group in groups)
-    call(NUMBER["setgroups"], len(groups), Buffer(content) if content else 0)
+    call(NUMBER["setgroups"], len(groups), content)
 
 
 def set_gid(gid: int) -> None:
@@ -187,8 +166,7 @@ def set_domainname(name: str) -> None:
 
 def set_rlimit(resource: int, soft: int, hard: int, *, pid: int = 0) -> None:
     """Both values of a limit, of another process too; 2**64-1 is no limit. prlimit(2)."""
-    limits = Buffer(soft.to_bytes(8, "little") + hard.to_bytes(8, "little"))
-    call(NUMBER["prlimit64"], pid, resource, limits, 0)
+    call(NUMBER["prlimit64"], pid, resource, soft.to_bytes(8, "little") + hard.to_bytes(8, "little"), 0)
 
 
 def join_session_keyring(name: str) -> None:
@@ -200,6 +178,7 @@ def join_session_keyring(name: str) -> None:
     call(NUMBER["keyctl"], _KEYCTL_SETPERM, ring, permissions | 0x80000)  # KEY_USR_SEARCH, as runc does
 
 
+_LEAVE = libc_function("_exit")  # looked up before the clone, where it's cheaper
 _SA_RESTORER = 0x04000000
 _KERNELS_OWN = (32, 33)  # the C library hides them, and Python with it: nptl(7)
 
@@ -210,7 +189,7 @@ def _set_action(signal: int, handler: int, restorer: int) -> None:
         words = (handler, flags, restorer, 0)
     else:
         words = (handler, flags, 0, 0)  # aarch64 has no sa_restorer: (handler, flags, mask)
-    action = Buffer(b"".join(word.to_bytes(8, "little") for word in words))
+    action = b"".join([word.to_bytes(8, "little") for word in words])
     call(NUMBER["rt_sigaction"], signal, action, 0, 8)
 
 
@@ -222,7 +201,7 @@ def default_signals() -> None:
     for signal in range(1, 65):
         if signal in _KERNELS_OWN or _signal.getsignal(signal) is _signal.SIG_IGN:
             _set_action(signal, 0, 0)
-    call(NUMBER["rt_sigprocmask"], 2, Buffer(8), 0, 8)  # SIG_SETMASK
+    call(NUMBER["rt_sigprocmask"], 2, bytes(8), 0, 8)  # SIG_SETMASK
 
 
 def exit_on(signals: tuple[int, ...]) -> None:
@@ -231,39 +210,26 @@ def exit_on(signals: tuple[int, ...]) -> None:
     The handler is libc's _exit itself: a Python handler would run between two instructions of the interpreter only,
     and never before a blocking open returns.
     """
-    leave = libc_function("_exit")
     for signal in signals:
-        _set_action(signal, leave, leave)  # x86-64 wants a restorer; nothing ever returns to it
-
-
-def start_time(pid: int) -> tuple[int, str, int]:
-    """(start time in clock ticks, state letter, flags) of a process: /proc/PID/stat, proc(5).
-
-    pid and start time together are a process's identity. Raises ProcessLookupError when there's none.
-    """
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise ProcessLookupError(3, os.strerror(3), str(pid)) from None
-    try:
-        content = os.read(fd, 4096)
-    finally:
-        os.close(fd)
-    after_name = content[content.rindex(b")") + 2 :].split()
-    return int(after_name[19]), after_name[0].decode(), int(after_name[6])
+        _set_action(signal, _LEAVE, _LEAVE)  # x86-64 wants a restorer; nothing ever returns to it
 
 
 def execve(path: str, args: tuple[str, ...], env: tuple[str, ...]) -> None:
     """Become another program. The arrays are laid out here, since os.execve takes env as a mapping. execve(2)."""
-    arguments, environment = _strings(args), _strings(env)
-    call(NUMBER["execve"], encode(path), arguments[-1], environment[-1], path=path)
+    arguments, environment = [[encode(text) + b"\0" for text in texts] for texts in (args, env)]
+    strings = Buffer(b"".join(arguments + environment))
+    arguments_at = strings.address
+    environment_at = arguments_at + sum(map(len, arguments))
+    call(NUMBER["execve"], encode(path), _array(arguments, arguments_at), _array(environment, environment_at), path=path)
 
 
-def _strings(texts: tuple[str, ...]) -> list[Buffer]:
-    """Each text as a C string, and last the array of their addresses, which ends with NULL."""
-    buffers = [Buffer(encode(text) + b"\0") for text in texts]
-    addresses = [buffer.address for buffer in buffers] + [0]
-    return [*buffers, Buffer(b"".join(address.to_bytes(8, "little") for address in addresses))]
+def _array(strings: list[bytes], address: int) -> bytes:
+    """The addresses of strings that lie one after another from `address` on, and NULL."""
+    words = []
+    for string in strings:
+        words.append(address.to_bytes(8, "little"))
+        address += len(string)
+    return b"".join(words) + bytes(8)
 
 
 def get_rlimit(resource: int, *, pid: int = 0) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import os
 import select
 import time
 
-from aiorun.linux.process import pidfd_open, pidfd_send_signal, reap
+from aiorun.linux.pidfd import pidfd_open, pidfd_send_signal, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from aiorun import cgroups
 from aiorun.errors import AiorunError, ConsoleError, InitFailed, InvalidSpec, ProtocolError, UsageError, reason
 from aiorun.linux import socket
 from aiorun.linux.file import PROC_SUPER_MAGIC, filesystem_type
-from aiorun.linux.process import get_rlimit, namespace_type, set_rlimit, start_time
+from aiorun.linux.pidfd import start_time
+from aiorun.linux.process import get_rlimit, namespace_type, set_rlimit
 from aiorun.plan import rootfs
 from aiorun.plan.namespaces import FLAGS
 from aiorun.plan.process import RLIMITS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from aiorun.errors import AiorunError, reason
-from aiorun.linux.process import pidfd_open, pidfd_send_signal, reap
+from aiorun.linux.pidfd import pidfd_open, pidfd_send_signal, reap
 from aiorun.store import identity
 from aiorun.waiter import POLLIN
 

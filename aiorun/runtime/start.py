@@ -6,7 +6,6 @@ import os
 
 from aiorun.errors import AiorunError, ContainerNotFound, HookFailed, InitFailed, InvalidState, reason
 from aiorun.runtime import status as states
-from aiorun.runtime.create import told
 from aiorun.runtime.delete import destroy
 from aiorun.runtime.hooks import run_hooks
 from aiorun.runtime.process import open_init
@@ -104,6 +103,8 @@ def _judge(said: bytes, state: State) -> None:
         except ProtocolViolation as violation:
             raise InitFailed(f"container init sent {violation}") from None
         if isinstance(failure, Failed):
+            from aiorun.runtime.create import told  # only here: else a start goes without all of create's modules
+
             raise InitFailed(told(failure))
     seen = identity(state)
     never_ran = seen is not None and seen[1]  # a zombie still shows that it never exec'd
