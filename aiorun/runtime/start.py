@@ -68,9 +68,9 @@ async def _let_go(directory: Directory, state: State, pidfd: int, waiter: Waiter
         while True:
             ready = await waiter.wait_any({fifo: POLLIN, pidfd: POLLIN}, _TICK)
             if fifo in ready:
-                chunk = os.read(fifo, 65536)
-                said += chunk
-                if not chunk or len(said) > LIMIT + 1:
+                while (chunk := _read(fifo)) and len(said) <= LIMIT + 1:
+                    said += chunk
+                if chunk is not None:
                     break
             elif pidfd in ready or _is_running(state):
                 break
@@ -79,6 +79,14 @@ async def _let_go(directory: Directory, state: State, pidfd: int, waiter: Waiter
     _judge(said, state)
     with directory.locked():
         directory.remove_fifo()
+
+
+def _read(fifo: int) -> bytes | None:
+    """What is in the fifo; b"" at its end, None if there's nothing now."""
+    try:
+        return os.read(fifo, 65536)
+    except BlockingIOError:
+        return None
 
 
 def _open_fifo(directory: Directory, state: State) -> int:

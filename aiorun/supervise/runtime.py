@@ -232,11 +232,11 @@ def _document(bundle: str | os.PathLike[str] | None, spec: Spec | None, terminal
     if bundle is None and spec is None:
         raise UsageError("make a container: neither a bundle nor a spec is given")
     directory = os.path.abspath(bundle) if bundle is not None else "/"
-    return _with_terminal(_checked(read(directory) if spec is None else spec), terminal), directory
+    document = read(directory) if spec is None else check(spec)
+    return _with_terminal(_complete(document), terminal), directory
 
 
-def _checked(spec: Spec) -> Spec:
-    check(spec)
+def _complete(spec: Spec) -> Spec:
     require_process(spec)
     require_root(spec)
     for fault in unsupported(spec):
