@@ -123,9 +123,11 @@ class _Creation:
         files |= self._open_cgroup(cgroup)
         init = await self._spawn(plan, files)
         state = state.replace(pid=init.pid, start_time=start_time(init.pid)[0])
+        with directory.locked():
+            directory.write(state)  # before the init is let into its cgroups: who removes the container has to find it
         self._set_oom_score(init.pid)
         conversation = Conversation(init=False)
-        await self._converse(init, conversation, directory, state)
+        await self._converse(init, conversation, state)
         self._raise_hard_limits(init.pid)
         state = state.replace(status="created")
         with directory.locked():
@@ -227,7 +229,7 @@ class _Creation:
                 except OSError as error:
                     raise AiorunError(f"raise the hard limit (process.rlimits[{index}]): {reason(error)}") from None
 
-    async def _converse(self, init: Spawned, conversation: Conversation, directory: Directory, state: State) -> None:
+    async def _converse(self, init: Spawned, conversation: Conversation, state: State) -> None:
         """Lead the init to Ready. Raises InitFailed, HookFailed, ProtocolError."""
         await self._say(init, conversation, Proceed())
         while True:
@@ -237,8 +239,6 @@ class _Creation:
             if isinstance(message, Failed):
                 raise InitFailed(f"unable to start container process: error during container init: {told(message)}")
             if isinstance(message, RunHooks):
-                with directory.locked():
-                    directory.write(state)  # hooks may take their time, and ask for the state
                 for kind in ("prestart", "createRuntime"):
                     await run_hooks(self._waiter, state, kind, "creating", pid=init.pid)
                 await self._say(init, conversation, Proceed())

@@ -17,10 +17,10 @@ from tests.waiting import until
 
 KINDS = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
 
-# Writes down what it sees, in one line, with what was on its stdin after it.
+# Writes down what it sees, in one line, with tabs between, since there may be a blank in a path.
 WITNESS = """#!/bin/sh
 state=$(cat)
-echo "$1 $2 $(pwd) $AIORUN_TEST $state" >> {log}
+printf "%s\\t%s\\t%s\\t%s\\t%s\\n" "$1" "$2" "$(pwd)" "$AIORUN_TEST" "$state" >> "{log}"
 """
 
 
@@ -57,7 +57,7 @@ class Hooked:
         """Each call: its kind, number, cwd, environment, state."""
         calls = []
         for line in self.log.read_text().splitlines():
-            kind, number, cwd, variable, state = line.split(" ", 4)
+            kind, number, cwd, variable, state = line.split("\t", 4)
             calls.append({"kind": kind, "number": int(number), "cwd": cwd, "env": variable, "state": json.loads(state)})
         return calls
 

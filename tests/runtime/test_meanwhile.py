@@ -106,7 +106,7 @@ def test_a_create_that_is_deleted_meanwhile_ends(
         aiorun("delete", "x", check=True)
     calls = ("fchmod", "mknodat", "socketpair", "clone3", "sendmsg", "poll")
     unlocks = [step for step in steps if step.call == "flock" and "LOCK_UN" in step.arguments]
-    assert len(unlocks) == 3
+    assert len(unlocks) == 4
     places = [*(first(steps, call) for call in calls), *unlocks]
     for step in places:
         for again in (False, True):

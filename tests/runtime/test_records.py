@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Bundles, CommandLine
+from tests.conftest import Bundles, CommandLine, need
 from tests.runtime.life import cgroups_of, refused
 from tests.waiting import until
 
@@ -160,6 +160,7 @@ def test_list_warns_of_what_is_broken_and_goes_on(aiorun: CommandLine, bundle: B
 
 
 def test_ps_shows_what_runcs_does(aiorun: CommandLine, runc: CommandLine, bundle: Bundles) -> None:
+    need("ps")
     made = bundle(args=["sh", "-c", "sleep 1000 & exec sleep 1000"])
     printed = []
     for program in (runc, aiorun):
