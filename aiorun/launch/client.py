@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _FD = 3  # the launcher's end of the socket
 _SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 _KILL = 9
+_PATIENCE = 10.0  # seconds for an answer that a cancelled asker waits for
 
 
 class Launcher:
@@ -68,13 +69,15 @@ class Launcher:
         try:
             await self._waiter.wait_any(waiting)
         except BaseException:
-            await self._waiter.shield(self._forget(ours, channel, waiting))
+            await self._waiter.shield(self._forget(running, ours, channel, waiting))
             raise
         return _answer(ours, channel)
 
-    async def _forget(self, ours: Socket, channel: int, waiting: Mapping[int, int]) -> None:
+    async def _forget(self, running: _Running, ours: Socket, channel: int, waiting: Mapping[int, int]) -> None:
         """The asker is cancelled: the init, which may not even be cloned yet, is to be ended and reaped all the same."""
-        await self._waiter.wait_any(waiting)
+        if not await self._waiter.wait_any(waiting, _PATIENCE):
+            pidfd_send_signal(running.pidfd, _KILL)  # somebody stopped it, and nobody can cancel us now
+            await self._waiter.wait_any({running.pidfd: POLLIN})
         try:
             _answer(ours, channel).abandon()
         except (OSError, LauncherDied):
@@ -195,13 +198,24 @@ def _end_if_it_holds(pid: int, link: str) -> None:
     except OSError:
         return
     try:
-        if any(os.readlink(f"/proc/{pid}/fd/{fd}") == link for fd in os.listdir(f"/proc/{pid}/fd")):
+        if _holds(pid, link):
             pidfd_send_signal(pidfd, _KILL)
             reap(pidfd)
     except OSError:
-        pass  # it ended, or closed a file, meanwhile: no init that waits does that
+        pass  # it has ended, which no init does that waits for us
     finally:
         os.close(pidfd)
+
+
+def _holds(pid: int, link: str) -> bool:
+    directory = f"/proc/{pid}/fd"
+    for fd in os.listdir(directory):
+        try:
+            if os.readlink(f"{directory}/{fd}") == link:
+                return True
+        except FileNotFoundError:
+            pass  # an init begins by closing what isn't its own
+    return False
 
 
 def _start(theirs: int) -> int:

@@ -18,6 +18,7 @@ from aiorun.init import main as init  # noqa: F401 - loaded before the first clo
 from aiorun.launch.sealed import ensure
 from aiorun.launch.spawn import clone_init
 from aiorun.linux import socket
+from aiorun.linux.file import close_range
 from aiorun.linux.process import CLONE_PARENT
 from aiorun.wire import json, plan
 
@@ -33,6 +34,7 @@ PLAN_LIMIT = 1 << 26
 
 def main(arguments: list[str]) -> int:
     """Serve the socket that is file descriptor `arguments[0]` until its other end is closed."""
+    close_range(int(arguments[0]) + 1, 0xFFFFFFFF)  # what the supervisor has open without close-on-exec
     try:
         ensure()
     except AiorunError as error:
