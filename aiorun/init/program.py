@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ENOENT, _EACCES, _EISDIR = 2, 13, 21
 _PASSWD_LIMIT = 1 << 20
+_PATH_MAX = 4096
 
 
 def set_home(init: Init, step: ops.SetHome) -> None:
@@ -30,9 +31,12 @@ def _home_of(init: Init, uid: int) -> str:
         content = _passwd(init)
     except OSError:
         return ""
-    for line in content.split(b"\n"):
+    lines = content.split(b"\n")
+    if len(content) == _PASSWD_LIMIT:
+        lines.pop()  # cut off
+    for line in lines:
         words = line.split(b":")
-        if len(words) > 5 and words[2].strip() == b"%d" % uid and b"\0" not in words[5]:
+        if len(words) > 5 and words[2].strip() == b"%d" % uid and b"\0" not in words[5] and len(words[5]) < _PATH_MAX:
             return words[5].decode("utf-8", "surrogateescape")
     return ""
 

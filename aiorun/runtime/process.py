@@ -25,7 +25,7 @@ def open_init(state: State) -> int:
         return -1
     try:
         pidfd = pidfd_open(state.pid)
-    except OSError:
+    except ProcessLookupError:
         return -1
     if identity(state) is None:
         os.close(pidfd)

@@ -47,13 +47,14 @@ class Failed(Message):
 # state → {message: next state}. The init starts in "cloned"; whose turn it is follows from the state.
 FROM_PARENT: dict[str, dict[type[Message], str]] = {
     "cloned": {Proceed: "preparing"},
-    "hooks": {Proceed: "preparing"},
+    "hooks": {Proceed: "hooked"},
     "ready": {Proceed: "created"},
 }
 FROM_INIT: dict[str, dict[type[Message], str]] = {
     "cloned": {Failed: "failed"},
     "preparing": {RunHooks: "hooks", Ready: "ready", Failed: "failed"},
     "hooks": {Failed: "failed"},
+    "hooked": {Ready: "ready", Failed: "failed"},  # once: an attacker who has the init could run the hooks for ever
     "ready": {Failed: "failed"},
 }
 
