@@ -1,0 +1,171 @@
+"""Kernels that lack a call, one at a time: a filter answers ENOSYS. The container is the same, or there is one clear error."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Bundles, CommandLine, Config
+from tests.security.attacks import bind, one_line, swapping, tree, without, without_mount
+
+_LOOK = """\
+cut -d' ' -f5- /proc/self/mountinfo | sed 's/ - / /; s/master:[0-9]*//'
+ls /proc/self/fd
+ls -ld /made/deep /volume/* /dev/null
+pwd; id; hostname; cat /proc/sys/net/ipv4/ip_forward; echo "$HOME"
+head -c 1 /proc/keys; ls /sys/firmware; echo x > /proc/sys/net/ipv4/ip_forward; touch /volume-ro/x
+"""
+
+
+@pytest.fixture
+def rich(bundle: Bundles, tmp_path: Path) -> Path:
+    """A bundle that needs every operation that has a fallback."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "file").write_text("x")
+
+    def change(config: Config) -> None:
+        config["root"]["readonly"] = False
+        config["process"]["cwd"] = "/made/deep"
+        config["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1"}
+        config["mounts"] += [
+            bind(volume, "/volume", "nosuid", "noatime", "private"),
+            bind(volume, "/volume-ro", "ro", "nodev", "noexec", "rslave"),
+            bind(volume / "file", "/link/file", "ro"),
+            {
+                "destination": "/tmpfs",
+                "type": "tmpfs",
+                "source": "it",
+                "options": ["ro", "nosuid", "noatime", "nosymfollow", "size=64k"],
+            },
+        ]
+
+    made = bundle(change, args=["sh", "-c", _LOOK])
+    (made / "rootfs" / "link").symlink_to("../../../../elsewhere")
+    for name in ("elsewhere", "tmpfs"):
+        (made / "rootfs" / name).mkdir()
+    return made
+
+
+WITH_A_FALLBACK = ["openat2", "clone3", "close_range", "mount_setattr", "fsopen", "fsconfig", "fsmount"]
+
+
+@pytest.mark.parametrize("call", [*WITH_A_FALLBACK, "all of Linux 5.6 and later"])
+def test_a_container_is_the_same_without(aiorun: CommandLine, rich: Path, call: str) -> None:
+    modern = aiorun("run", "--bundle", rich, "x")
+    assert modern.returncode == 1, "the last command of the script is refused"
+    calls = WITH_A_FALLBACK[:4] if call == "all of Linux 5.6 and later" else [call]
+    old = aiorun("run", "--bundle", rich, "x", preexec_fn=without(*calls))
+    assert comparable(old.stderr) == comparable(modern.stderr)
+    assert comparable(old.stdout) == comparable(modern.stdout)
+    assert modern.stdout.count("\n") > 30
+
+
+def comparable(text: str) -> list[str]:
+    """Without what differs from run to run: times, and the cgroup's names."""
+    return [re.sub(r"[A-Z][a-z]{2} +\d+ \d\d:\d\d", "TIME", line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("calls", [("open_tree",), ("move_mount",), ("openat2", "fsopen")])
+def test_what_has_no_fallback_is_one_clear_error(aiorun: CommandLine, rich: Path, calls: tuple[str, ...]) -> None:
+    """Linux 5.4, which is the oldest that we run on, has them, or one of the two."""
+    ended = aiorun("run", "--bundle", rich, "x", preexec_fn=without(*calls))
+    assert ended.returncode == 1
+    assert "function not implemented" in one_line(ended.stderr)
+    assert "container does not exist" in aiorun("state", "x").stderr
+
+
+def test_without_pidfds_the_error_is_clear_and_another_kernels_delete_cleans_up(aiorun: CommandLine, rich: Path) -> None:
+    """pidfd_open is of Linux 5.3: without it there's no aiorun, but it must not be taken for a process that is gone."""
+    ended = aiorun("run", "--bundle", rich, "x", preexec_fn=without("pidfd_open"))
+    assert ended.returncode == 1
+    assert "function not implemented" in one_line(ended.stderr)
+    aiorun("delete", "--force", "x", check=True)
+
+
+# --- the fallbacks under attack
+
+
+def test_names_that_change_places_lead_nowhere_on_an_old_kernel_either(
+    aiorun: CommandLine, bundle: Bundles, tmp_path: Path
+) -> None:
+    outside, volume = tmp_path / "outside", tmp_path / "volume"
+    outside.mkdir()
+    (volume / "here").mkdir(parents=True)
+    (volume / "there").symlink_to("../" * 30 + str(outside)[1:])
+
+    def change(config: Config) -> None:
+        config["mounts"].append(bind(volume, "/volume"))
+        for number in range(10):
+            at = f"/volume/here/{number}"
+            config["mounts"] += [
+                {"destination": f"{at}-tmpfs", "type": "tmpfs", "source": f"raced-{number}", "options": ["nosuid", "ro"]},
+                bind(volume, f"{at}-bind/deep", "ro"),
+            ]
+        config["process"]["cwd"] = "/volume/here/cwd"
+        config["root"]["readonly"] = False
+
+    raced = bundle(change, args=["grep", "-c", " ro,nosuid,.* raced-", "/proc/self/mountinfo"])
+    old = without("openat2", "mount_setattr")
+    good = 0
+    with swapping(volume / "here", volume / "there"):
+        for number in range(15):
+            ended = aiorun("run", "--bundle", raced, f"x{number}", preexec_fn=old)
+            assert tree(outside) == []
+            good += ended.returncode == 0
+            assert ended.stdout in ("", "10\n"), ended
+    assert good
+
+
+@pytest.mark.parametrize("text", ["/proc/self/fd/5", "/proc/1/root", "/proc/self/cwd", "/proc/self/exe"])
+def test_a_magic_link_is_no_way_out_on_an_old_kernel(aiorun: CommandLine, bundle: Bundles, text: str) -> None:
+    """Without RESOLVE_NO_MAGICLINKS a link is expanded as a text, within the root."""
+    attacker = bundle({"process": {"cwd": "/way/out"}, "root": {"readonly": False}}, args=["ls", "-a", "/way/out/.."])
+    (attacker / "rootfs" / "way").symlink_to(text)
+    ended = aiorun("run", "--bundle", attacker, "x", preexec_fn=without("openat2"))
+    assert ended.returncode == 1 or set(ended.stdout.split()) <= {".", "..", "out"} or "bin" in ended.stdout.split()
+    assert "work" not in ended.stdout.split()
+
+
+@pytest.mark.parametrize("calls", [("openat2", "mount_setattr", "close_range"), ("fsopen", "mount_setattr")])
+def test_a_procfs_of_the_containers_own_making_is_not_believed_on_an_old_kernel(
+    aiorun: CommandLine, bundle: Bundles, tmp_path: Path, calls: tuple[str, ...]
+) -> None:
+    """The fallbacks go through a procfs: the host's. In the image everything in /proc/self/fd is a link to one volume."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+
+    def change(config: Config) -> None:
+        without_mount(config, "/proc")["linux"] |= {"maskedPaths": ["/secret"], "readonlyPaths": ["/protected"]}
+        config["mounts"].append(bind(volume, "/volume"))
+        config["root"]["readonly"] = False
+
+    script = "ls /secret; touch /protected/x 2>/dev/null && echo wrote /protected; touch /volume/x && echo wrote /volume"
+    attacker = bundle(change, args=["sh", "-c", script])
+    rootfs = attacker / "rootfs"
+    for name in ("secret", "protected", "proc/self/fd"):
+        (rootfs / name).mkdir(parents=True)
+    (rootfs / "secret" / "key").touch()
+    for number in range(64):
+        (rootfs / "proc" / "self" / "fd" / str(number)).symlink_to("/volume")
+    assert aiorun("run", "--bundle", attacker, "x", preexec_fn=without(*calls), check=True).stdout == "wrote /volume\n"
+
+
+def test_an_overlay_with_long_options_has_its_flags_itself(aiorun: CommandLine, bundle: Bundles, tmp_path: Path) -> None:
+    """fsconfig(2) takes no value of 256 bytes: mount(2) does, and what it made is found without looking its name up again."""
+    layers = []
+    for number in range(12):
+        layers.append(tmp_path / f"layer-with-a-long-name-{number}")
+        layers[-1].mkdir()
+        (layers[-1] / f"file-{number}").touch()
+
+    def change(config: Config) -> None:
+        config["root"]["readonly"] = False
+        options = ["nosuid", "nodev", "noatime", "ro", "private", f"lowerdir={':'.join(map(str, layers))}"]
+        config["mounts"].append({"destination": "/layers", "type": "overlay", "source": "overlay", "options": options})
+
+    script = "ls /layers | wc -l; cut -d' ' -f5,6 /proc/self/mountinfo | grep -E '^(/|/layers) '"
+    said = aiorun("run", "--bundle", bundle(change, args=["sh", "-c", script]), "x", check=True).stdout
+    assert said.splitlines() == ["12", "/ rw,relatime", "/layers ro,nosuid,nodev,noatime"]
