@@ -23,8 +23,6 @@ CASES: dict[str, Config] = {
     "memory": {"memory": {"limit": 1 << 27, "swap": 1 << 28, "reservation": 1 << 26}},
     "unlimited": {"memory": {"limit": -1}, "pids": {"limit": -1}, "cpu": {"quota": -1}},
     "no swap": {"memory": {"limit": 1 << 27, "swap": 1 << 27}},
-    "swappiness": {"memory": {"limit": 1 << 27, "swappiness": 10}},
-    "no oom killer": {"memory": {"limit": 1 << 27, "disableOOMKiller": True}},
     "pids": {"pids": {"limit": 100}},
     "cpu": {"cpu": {"quota": 30000, "period": 70000}},
     "period": {"cpu": {"period": 70000}},
@@ -47,6 +45,8 @@ CASES: dict[str, Config] = {
 }
 V1_ONLY: dict[str, Config] = {
     "shares": {"cpu": {"shares": 700}},  # on v2 the formula has changed between the runcs
+    "swappiness": {"memory": {"limit": 1 << 27, "swappiness": 10}},
+    "no oom killer": {"memory": {"limit": 1 << 27, "disableOOMKiller": True}},
 }
 # Not limits but counts, states and what a kernel may lack; and the knobs that differ by who is inside.
 IGNORED = (
