@@ -99,6 +99,8 @@ class Runtime:
         await trio.lowlevel.checkpoint()
         if self._closed:
             raise InvalidState(f'create "{id}": the Runtime is closed')
+        if os.geteuid() != 0:
+            raise AiorunError("containers of a user other than root are not there yet: run the supervisor as root")
         document, directory = _document(bundle, spec, terminal)
         options = Options(detached=False, no_pivot=no_pivot, no_new_keyring=no_new_keyring)
         with Stdio(stdin, stdout, stderr, terminal=document["process"].get("terminal", False)) as stdio:

@@ -85,7 +85,9 @@ def supervisor(tmp_path: Path) -> Callable[[str], list[str]]:
 
     def write(program: str) -> list[str]:
         script = tmp_path / f"supervisor-{next(_numbers)}.py"
-        script.write_text(f"import os, sys, trio, aiorun\nsys.path.insert(0, {str(CHECKOUT)!r})\n{program}\ntrio.run(main)\n")
+        script.write_text(
+            f"import sys; sys.path.insert(0, {str(CHECKOUT)!r})\nimport os, trio, aiorun\n{program}\ntrio.run(main)\n"
+        )
         return [sys.executable, str(script)]
 
     return write
