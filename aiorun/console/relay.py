@@ -211,6 +211,7 @@ class _Relay:
         self._signals = signals
 
     async def run(self) -> None:
+        passed_on = False  # a signal, before the program's exit
         while True:
             more = self._move()
             if self._until is None and self._output.ended and not self._output.pending:
@@ -220,10 +221,11 @@ class _Relay:
                 if self._until is None:
                     return
             ready = await self._waiter.wait_any(self._wanted(), 0 if more else None)
-            self._take_signals(ready)
+            came = self._take_signals(ready)
             if self._until in ready:
-                await self._finish()
+                await self._finish(in_a_hurry=came and passed_on)
                 return
+            passed_on |= came
             if self._terminal is not None and ready.get(self._terminal.fd, 0) & POLLHUP:
                 self._output.broken = True  # the window is closed, though nobody tried to write to it
 
@@ -275,14 +277,17 @@ class _Relay:
             self._terminal.give_size(self._master.fd)
         return bool(came - {SIGWINCH})
 
-    async def _finish(self) -> None:
-        """Write out what the program left in its terminal. n_tty's read waits for what is still on its way there."""
+    async def _finish(self, *, in_a_hurry: bool) -> None:
+        """Write out what the program left in its terminal. n_tty's read waits for what is still on its way there.
+
+        `in_a_hurry`, a second signal was seen together with the exit, so that none may follow that would end the wait.
+        """
         output = self._output
         output.ended = self._master.closed
         output.left = _HELD
         while True:
             more = output.move()
-            if output.broken or not (more or output.pending):
+            if output.broken or not (more or output.pending) or (in_a_hurry and not more):
                 return
             fds = {output.sink.fd: POLLOUT}
             if self._signals is not None:

@@ -25,6 +25,7 @@ from aiorun.console.terminal import Terminal
 from aiorun.linux import terminal as pty
 from aiorun.trio_waiter import TrioWaiter
 from aiorun.waiter import PollWaiter, drive
+from tests.waiting import until
 
 FRONT = [sys.executable, "-S", str(Path(__file__).with_name("front.py"))]
 SIZE = 10 << 20
@@ -135,8 +136,7 @@ def test_a_closed_stdin_is_at_its_end_and_no_file_of_ours() -> None:
 # --- who is slow, blocked or gone ------------------------------------------------------------------------------
 
 _FLOOD = """
-import os, signal
-signal.signal(signal.SIGTERM, lambda *_: os._exit(9))
+import os
 os.write(1, b"%d\\n" % os.getpid())
 while True:
     os.write(1, b"x" * 65536)
@@ -146,11 +146,14 @@ while True:
 def test_a_signal_reaches_the_program_while_nobody_reads_and_a_second_one_gives_up_its_output() -> None:
     with front([sys.executable, "-c", _FLOOD], bufsize=0) as process:
         pidfd = os.pidfd_open(int(stream(process.stdout).readline()))
+        writer = os.open(f"/proc/self/fd/{stream(process.stdout).fileno()}", os.O_WRONLY | os.O_NONBLOCK)
+        until(lambda: not select.select([], [writer], [], 0)[1], "a full pipe")
+        os.close(writer)
         process.send_signal(signal.SIGTERM)
         select.select([pidfd], [], [])  # it ended, and what it wrote is more than the pipe holds
         os.close(pidfd)
         process.send_signal(signal.SIGTERM)
-        assert process.wait() == 9
+        assert process.wait() == 128 + signal.SIGTERM
 
 
 def test_a_broken_stdout_hangs_the_program_up() -> None:
