@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -253,6 +254,22 @@ def test_a_program_has_the_three_standard_files_and_no_more(aiorun: CommandLine,
         for fd in leaked:
             os.close(fd)
     assert ended.stdout.split() == ["0", "1", "2", "3"]  # 3 is the directory that ls reads
+
+
+def test_a_created_init_has_closed_what_the_caller_leaked(
+    aiorun: CommandLine, bundle: Bundles, container: Callable[..., str], tmp_path: Path
+) -> None:
+    """P14: not only the program, but also the init that waits for it, for as long as it takes."""
+    leaked = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    os.dup2(leaked, 600)
+    try:
+        pid = aiorun.state(container(bundle(), pass_fds=(leaked, 600)))["pid"]
+    finally:
+        os.close(leaked)
+        os.close(600)
+    held = {name: os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
+    assert len(held) == 6, held  # the standard ones, the root, the procfs, and the fifo by its name
+    assert str(tmp_path) not in held.values()
 
 
 def test_the_callers_file_is_handed_on_and_our_own_never_in_its_stead(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bundles, CommandLine, Config
-from tests.security.attacks import bind, one_line, swapping, tree, without_mount
+from tests.security.attacks import Trace, bind, one_line, swapping, tree, without_mount
 
 RUNS = 25
 MOUNTS = 10  # of each kind in a run, so that 1,000 destinations are resolved while their names change
@@ -330,6 +330,21 @@ def test_a_password_file_that_is_none_gives_no_home(aiorun: CommandLine, bundle:
     attacker = bundle(args=["sh", "-c", 'echo "$HOME"'])
     put_passwd(attacker / "rootfs" / "etc" / "passwd", what)
     assert aiorun("run", "--bundle", attacker, "x", input="root:x:0:0:root:/stdin:", check=True, timeout=20).stdout == "/\n"
+
+
+@pytest.mark.parametrize("what", ["fifo", "device", "directory", "link to /proc/kmsg"])
+def test_what_is_no_file_is_not_opened_even_to_look(aiorun: CommandLine, bundle: Bundles, tmp_path: Path, what: str) -> None:
+    """To open a device is to do something to it: rewind a tape, arm a watchdog."""
+    attacker = bundle(args=["true"])
+    passwd = attacker / "rootfs" / "etc" / "passwd"
+
+    def opened(trace: str) -> int:
+        calls = Trace(aiorun, tmp_path / trace, "run", "--bundle", attacker, "x").after_the_pivot()
+        return sum(line.startswith("open") and '"self/fd/' in line for line in calls)
+
+    assert opened("trace of a file") == 2, "the password file and exec.fifo"
+    put_passwd(passwd, what)
+    assert opened("trace of another") == 1
 
 
 def test_a_password_file_that_is_one_gives_the_home(aiorun: CommandLine, bundle: Bundles) -> None:
