@@ -36,7 +36,8 @@ def open_root(init: Init, step: ops.OpenRoot) -> None:
     if not step.bind:
         init.root = os.open(step.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         return
-    _make_parent_private(init, step.source)
+    if step.shared:
+        _make_parent_private(init, step.source)
     tree = linux.open_tree(linux.AT_FDCWD, step.source, clone=True, recursive=True)
     linux.move_mount_to(tree, step.source)
     init.root = tree

@@ -12,6 +12,7 @@ from aiorun.plan.mounts import (
     compile_protections,
     final_propagation,
     initial_propagation,
+    is_shared,
     seal_mounts,
 )
 from aiorun.plan.namespaces import Namespaces, compile_names
@@ -71,7 +72,7 @@ def _file_system(spec: Spec, request: Request, namespaces: Namespaces) -> Iterat
         yield ops.SetPropagation(initial_propagation(linux))
     else:
         _refuse_mounts(spec)
-    yield ops.OpenRoot(rootfs(spec, request.bundle), private)
+    yield ops.OpenRoot(rootfs(spec, request.bundle), private, private and is_shared(linux))
     if private:
         yield from compile_mounts(spec, request)
     yield from compile_devices(spec)

@@ -40,6 +40,11 @@ def initial_propagation(linux: Linux) -> int:
     return asked | _MS_REC
 
 
+def is_shared(linux: Linux) -> bool:
+    """Whether the tree stays shared with the host while the container is built."""
+    return bool(initial_propagation(linux) & _MS_SHARED)
+
+
 def final_propagation(linux: Linux) -> Iterator[ops.Operation]:
     asked = linux.get("rootfsPropagation")
     if asked:

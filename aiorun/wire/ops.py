@@ -139,10 +139,14 @@ class SetPropagation(Operation):
 
 
 class OpenRoot(Operation):
-    """The root file system, in which targets are resolved from here on; bound on itself unless the mounts are the host's."""
+    """The root file system, in which targets are resolved from here on; bound on itself unless the mounts are the host's.
+
+    `shared`: the tree is (SetPropagation), so that the mount which it lies on has to be made private first.
+    """
 
     source: str
     bind: bool = True
+    shared: bool = False
     at: str = "root.path"
 
     def describe(self) -> str:

@@ -61,9 +61,15 @@ FROM_INIT: dict[str, dict[type[Message], str]] = {
 _KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Proceed, RunHooks, Ready, Failed)}
 _FIELDS: dict[type[Message], tuple[type, ...]] = {Proceed: (), RunHooks: (), Ready: (), Failed: (str, int)}
 
+# Those that say nothing but their name, ready: most of what is said, and JSON's first use in an init is slow.
+_PACKETS: dict[type[Message], bytes] = {kind: f'["{kind.__name__}"]'.encode() for kind in _FIELDS if not _FIELDS[kind]}
+_NAMED: dict[bytes, Message] = {packet: kind() for kind, packet in _PACKETS.items()}
+
 
 def encode(message: Message) -> bytes:
     """The packet of a message. A text that is too long is cut."""
+    if type(message) in _PACKETS:
+        return _PACKETS[type(message)]
     packet = dumps([type(message).__name__, *message.__dict__.values()]).encode()
     if len(packet) > LIMIT and isinstance(message, Failed):
         return encode(Failed(message.text[: len(message.text) // 2], message.errno))
@@ -72,6 +78,8 @@ def encode(message: Message) -> bytes:
 
 def decode(packet: bytes) -> Message:
     """The message of a packet. Raises ProtocolViolation for anything that isn't exactly one."""
+    if packet in _NAMED:
+        return _NAMED[packet]
     if len(packet) > LIMIT:
         raise ProtocolViolation(f"a message of {len(packet)} bytes")
     try:
