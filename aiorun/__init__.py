@@ -59,13 +59,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name in _SUPERVISE:
-        from aiorun import supervise
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
 
-        return getattr(supervise, name)
-    if name in _ERRORS:
-        from aiorun import errors
 
-        return getattr(errors, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a checker would take it for a promise of any name
+
+    def __getattr__(name: str) -> object:
+        if name in _SUPERVISE:
+            from aiorun import supervise
+
+            return getattr(supervise, name)
+        if name in _ERRORS:
+            from aiorun import errors
+
+            return getattr(errors, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

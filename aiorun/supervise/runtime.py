@@ -22,6 +22,7 @@ from aiorun.supervise.streams import DEVNULL, PIPE, Stdio
 from aiorun.trio_waiter import TrioWaiter
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from trio.lowlevel import FdStream
@@ -34,7 +35,7 @@ class CreateOptions(TypedDict, total=False):
     """What `Runtime.create` takes beside the id."""
 
     bundle: str | os.PathLike[str] | None
-    spec: Spec | None
+    spec: Mapping[str, object] | None
     stdin: Redirection
     stdout: Redirection
     stderr: Redirection
@@ -75,7 +76,7 @@ class Runtime:
         id: str,
         *,
         bundle: str | os.PathLike[str] | None = None,
-        spec: Spec | None = None,
+        spec: Mapping[str, object] | None = None,
         stdin: Redirection = DEVNULL,
         stdout: Redirection = None,
         stderr: Redirection = None,
@@ -89,7 +90,8 @@ class Runtime:
         also when this process ends; `container` is the way to have it deleted.
 
         Args:
-          bundle: the directory with config.json, which `spec` replaces if it's given; relative paths of it count from there.
+          bundle: the directory with config.json; relative paths of that count from there.
+          spec: a dict like config.json, which is then not read.
           stdin, stdout, stderr: as `trio.run_process` has them: None is our own, PIPE makes a stream of the Container's,
             DEVNULL, an fd, something with a fileno(), or the path of a file, which is appended to. STDOUT for stderr.
           terminal: give the program a terminal of this size, `Container.terminal`, instead of the three.
@@ -155,7 +157,7 @@ class Runtime:
     @enable_ki_protection
     async def run(
         self,
-        spec: Spec | None = None,
+        spec: Mapping[str, object] | None = None,
         *,
         id: str | None = None,
         bundle: str | os.PathLike[str] | None = None,
@@ -169,14 +171,13 @@ class Runtime:
         After `timeout` seconds from its start it is killed with all its processes, and the Result says so.
         Raises what `create` and `Container.start` raise; UsageError for a spec with a terminal, which takes `container`.
         """
-        document, directory = _document(bundle, spec, None)
-        if document["process"].get("terminal"):
-            raise UsageError("run a container with process.terminal: nobody would serve its terminal")
         self._runs += 1
         name = id or f"run-{os.getpid()}-{self._runs}-{os.urandom(4).hex()}"
         stdin, output = PIPE if input else DEVNULL, PIPE if capture_output else None
         said: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
-        async with self.container(name, spec=document, bundle=directory, stdin=stdin, stdout=output, stderr=output) as job:
+        async with self.container(name, spec=spec, bundle=bundle, stdin=stdin, stdout=output, stderr=output) as job:
+            if job.terminal is not None:
+                raise UsageError("run a container with process.terminal: nobody would serve its terminal")
             streams = {"stdout": job.stdout, "stderr": job.stderr}
             with trio.move_on_after(inf if timeout is None else timeout) as scope:
                 await job.start()
@@ -217,7 +218,7 @@ class ContainerBlock:
 
 
 async def run(
-    spec: Spec | None = None,
+    spec: Mapping[str, object] | None = None,
     *,
     bundle: str | os.PathLike[str] | None = None,
     input: bytes = b"",
@@ -229,7 +230,9 @@ async def run(
         return await runtime.run(spec, bundle=bundle, input=input, capture_output=capture_output, timeout=timeout)
 
 
-def _document(bundle: str | os.PathLike[str] | None, spec: Spec | None, terminal: Size | None) -> tuple[Spec, str]:
+def _document(
+    bundle: str | os.PathLike[str] | None, spec: Mapping[str, object] | None, terminal: Size | None
+) -> tuple[Spec, str]:
     """The checked document and the directory that its relative paths count from."""
     if bundle is None and spec is None:
         raise UsageError("make a container: neither a bundle nor a spec is given")
