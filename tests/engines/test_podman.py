@@ -1,0 +1,126 @@
+"""podman with aiorun as its runtime: a container's life, its exit codes and its terminal, through conmon."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from ptyprocess import PtyProcess
+
+from tests.conftest import CHECKOUT, make_root_file_system, need, need_root
+from tests.leaks import cgroups_below, mounts
+from tests.waiting import until
+
+
+class Podman:
+    """podman with a storage and a state of the test's own; its containers' root file system is `rootfs`."""
+
+    def __init__(self, where: Path, cgroup_parent: str) -> None:
+        self.where = where
+        self.rootfs = where / "rootfs"
+        make_root_file_system(self.rootfs)
+        self._cgroup_parent = cgroup_parent
+
+    def argv(self, *words: str) -> list[str]:
+        places = ["--root", self.where / "root", "--runroot", self.where / "run", "--tmpdir", self.where / "tmp"]
+        return [
+            need("podman"), *map(str, places), "--storage-driver", "vfs", "--events-backend", "none",
+            "--cgroup-manager", "cgroupfs", "--runtime", str(CHECKOUT / ".venv" / "bin" / "aiorun"), *words,
+        ]  # fmt: skip
+
+    def run_argv(self, *words: str) -> list[str]:
+        """`podman run` of what is there now: no network plugin, no seccomp, and no limit above our own hard ones."""
+        *flags, command = words[: words.index("--")], words[words.index("--") + 1 :]
+        return self.argv(
+            "run", "--network", "none", "--security-opt", "seccomp=unconfined", "--cgroup-parent", self._cgroup_parent,
+            "--ulimit", "nofile=1000:1000", "--ulimit", "nproc=1000:1000",
+            *[word for group in flags for word in group], "--rootfs", str(self.rootfs), *command,
+        )  # fmt: skip
+
+    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+        argv = self.run_argv(*words[1:]) if words[0] == "run" else self.argv(*words)
+        return subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
+
+    def close(self) -> None:
+        self("rm", "--all", "--force", "--time", "0")
+        for where, _ in sorted(mounts(), reverse=True):
+            if where.startswith(f"{self.where}/"):
+                subprocess.run([need("umount"), where], check=True)
+        for cgroup in cgroups_below(self._cgroup_parent):
+            if cgroup.name == "conmon":  # podman's own, which it leaves
+                until(partial(is_removed, cgroup), "conmon's end")
+
+
+def is_removed(cgroup: Path) -> bool:
+    try:
+        cgroup.rmdir()
+    except OSError:
+        return False  # a conmon is in it still
+    return True
+
+
+@pytest.fixture
+def podman(cgroup_parent: str, leaves_nothing: None) -> Iterator[Podman]:
+    need_root()
+    need("conmon")
+    with tempfile.TemporaryDirectory(prefix="aiorun-") as where:  # podman wants a run root of 50 characters at most
+        podman = Podman(Path(where), cgroup_parent)
+        yield podman
+        podman.close()
+
+
+def test_a_container_runs_with_its_output_and_its_exit_code(podman: Podman) -> None:
+    ended = podman("run", "--rm", "--hostname", "box", "--env", "WORD=ä", "--", "sh", "-c", "hostname; echo $WORD >&2; exit 7")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (7, "box\n", "ä\n")
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "said"),
+    [
+        ("nosuch", 127, 'exec: "nosuch": executable file not found in $PATH'),
+        ("/nosuch", 127, 'exec: "/nosuch": stat /nosuch: no such file or directory'),
+        ("/etc/passwd", 126, 'exec: "/etc/passwd": permission denied'),
+    ],
+)
+def test_what_cannot_be_run_has_the_exit_code_that_scripts_look_for(podman: Podman, program: str, status: int, said: str) -> None:
+    ended = podman("run", "--rm", "--", program)
+    assert ended.returncode == status
+    assert said in ended.stderr.replace("\\", "")
+
+
+def test_a_container_is_started_looked_at_stopped_started_again_and_removed(podman: Podman) -> None:
+    script = "trap 'exit 5' TERM; echo up; while :; do sleep 1000 & wait; done"
+    assert podman("run", "--detach", "--name", "box", "--", "sh", "-c", script).returncode == 0
+    assert podman("inspect", "--format", "{{.State.Status}}", "box").stdout == "running\n"
+    assert podman("kill", "--signal", "TERM", "box").returncode == 0
+    assert podman("wait", "box").stdout == "5\n"
+    assert podman("start", "box").returncode == 0
+    assert podman("stop", "box").returncode == 0
+    assert podman("wait", "box").stdout == "5\n"
+    assert podman("logs", "box").stdout == "up\nup\n"
+    removed = podman("rm", "box")
+    assert (removed.returncode, removed.stderr) == (0, "")
+
+
+def test_a_terminal_has_its_size_its_keys_and_its_exit_code(podman: Podman, terminal: Callable[..., PtyProcess]) -> None:
+    script = "tty; stty size; read line; echo got $line; exit 9"
+    child = terminal(podman.run_argv("--rm", "-i", "-t", "--", "sh", "-c", script), size=(33, 99))
+    screen = b""
+    while b"/dev/pts/0" not in screen:
+        screen += child.read()
+    child.write(b"a word\r")
+    while b"got a word" not in screen:
+        screen += child.read()
+    assert child.wait() == 9
+
+
+def test_the_default_root_is_left_empty(podman: Podman) -> None:
+    # podman passes no --root
+    before = set(os.listdir("/run/aiorun")) if os.path.isdir("/run/aiorun") else set()
+    assert podman("run", "--rm", "--", "true").returncode == 0
+    assert set(os.listdir("/run/aiorun")) <= before
