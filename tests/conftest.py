@@ -28,6 +28,9 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure() -> None:
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:  # by nohup, or a shell's &: what the tests start would ignore them too
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     leaks.enclose()
 
 
