@@ -156,6 +156,48 @@ async def test_an_init_whose_launcher_never_told_of_it_is_found_and_ended(leaves
     orphan.wait()
 
 
+# It clones what might be an init, and is killed before it tells of it: the clone has the channel still.
+DIES_UNTOLD = """
+import os, signal, socket, sys
+supervisor = socket.socket(fileno=int(sys.argv[1]))
+socket.recv_fds(supervisor, 65536, 8)
+if os.fork():
+    os.kill(os.getpid(), signal.SIGKILL)
+signal.pause()
+"""
+
+
+async def test_nobody_waits_for_a_launcher_that_died_after_the_clone(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(theirs: int) -> int:
+        launcher = subprocess.Popen([sys.executable, "-c", DIES_UNTOLD, str(theirs)], pass_fds=[theirs])
+        launcher.returncode = 0  # it isn't Popen's to reap
+        return launcher.pid
+
+    children = set(leaks.children())
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "_start", start)
+        with pytest.raises(aiorun.LauncherDied, match=r"^the launcher ended while it made an init$"):
+            await launcher.spawn(NOTHING, {})
+    assert set(leaks.children()) == children  # the clone fell to us, as with CLONE_PARENT it had been ours from birth
+    (await launcher.spawn(NOTHING, {})).abandon()
+
+
+def test_a_launcher_starts_where_the_standard_streams_are_closed(tmp_path: Path) -> None:
+    """Its socket gets the number of one of them, which must not be /dev/null's before it is where it belongs."""
+    script = tmp_path / "spawn.py"
+    script.write_text(f"""
+import os, sys; sys.path.insert(0, {str(CHECKOUT)!r})
+os.closerange(0, 3)
+from aiorun.launch.client import Launcher
+from aiorun.waiter import PollWaiter, drive
+from aiorun.wire.plan import Plan
+launcher = Launcher(PollWaiter())
+drive(launcher.spawn(Plan(0, "", (), 0, ()), {{}})).abandon()
+os._exit(17)
+""")
+    assert subprocess.run([sys.executable, str(script)], check=False).returncode == 17
+
+
 async def test_a_cancelled_asker_leaves_no_init(launcher: Launcher) -> None:
     (await launcher.spawn(NOTHING, {})).abandon()
     children = set(leaks.children())

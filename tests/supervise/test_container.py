@@ -72,6 +72,29 @@ async def test_a_cancelled_wait_leaves_the_container_as_it_is(runtime: aiorun.Ru
         assert job.status == "running"
 
 
+async def test_who_waits_still_learns_of_a_container_that_was_let_go_of(runtime: aiorun.Runtime, jobs: Jobs) -> None:
+    job = await runtime.create("job", **jobs.options(*SLEEPS), stdin=aiorun.PIPE, terminal=None)
+    await job.start()
+    told: list[Exit] = []
+
+    async def wait() -> None:
+        told.append(await job.wait())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        job.close()
+        assert job.stdin is not None
+        with pytest.raises(trio.ClosedResourceError):
+            await job.stdin.send_all(b"x")
+        assert job.status == "running"
+        os.kill(job.pid, signal.SIGKILL)
+    assert told == [Exit(code=None, signal=9)] * 2
+    assert job.pidfd == -1
+    await job.delete()
+
+
 async def test_a_second_start_is_refused_and_so_is_one_of_the_dead(runtime: aiorun.Runtime, jobs: Jobs) -> None:
     async with runtime.container("job", **jobs.options(*SLEEPS)) as job:
         await job.start()

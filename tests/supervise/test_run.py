@@ -85,6 +85,16 @@ async def test_a_timeout_ends_what_holds_the_output_after_the_programs_end(
     assert dead(int(result.stdout))
 
 
+async def test_a_timeout_loses_nothing_that_was_said_until_the_end(runtime: aiorun.Runtime, jobs: Jobs) -> None:
+    """It goes on saying things while it is being killed. What it has noted down was said before that."""
+    script = "while :; do i=$((i+1)); echo $i; echo $i >>/noted; done"
+    spec = jobs("sh", "-c", script, change={"root": {"readonly": False}})
+    result = await runtime.run(spec, bundle=jobs.bundle, capture_output=True, timeout=0.2)
+    noted = (jobs.bundle / "rootfs" / "noted").read_text().split()
+    assert result.timed_out and len(noted) > 10
+    assert result.stdout.split()[len(noted) - 1] == noted[-1].encode()
+
+
 async def test_a_timeout_that_does_not_come_changes_nothing(runtime: aiorun.Runtime, jobs: Jobs) -> None:
     result = await runtime.run(jobs("echo", "x"), bundle=jobs.bundle, capture_output=True, timeout=600)
     assert result == Result(Exit(code=0, signal=None), b"x\n", b"")
