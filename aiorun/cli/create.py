@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiorun.cli import bundle as bundles
 from aiorun.cli.command import Command, refuse_what_is_not_there
 from aiorun.cli.shared_flags import CREATE_FLAGS
-from aiorun.console.signals import interrupt_on_end
+from aiorun.console.signals import Interruptible
 from aiorun.launch.spawn import HereSpawner
 from aiorun.runtime.create import Options as CreateOptions
 from aiorun.runtime.create import create
@@ -46,16 +46,13 @@ A container with a terminal, which recvtty receives in another window:
 def run(options: Options, arguments: list[str], context: Context) -> int:
     refuse_what_is_not_there(context)
     chosen, spec, bundle = prepare(options, context)
-    drive(create(Store(context.root), arguments[0], spec, bundle, chosen, waiter=PollWaiter(), spawner=HereSpawner()))
+    waiter = Interruptible(PollWaiter())
+    drive(create(Store(context.root), arguments[0], spec, bundle, chosen, waiter=waiter, spawner=HereSpawner()))
     return 0
 
 
 def prepare(options: Options, context: Context) -> tuple[CreateOptions, Spec, str]:
-    """What create and run take from their flags, the checked config.json, and the bundle, which we are in from here on.
-
-    From here on, too, a signal that ends us is an exception, by which what is half made is undone.
-    """
-    interrupt_on_end()
+    """What create and run take from their flags, the checked config.json, and the bundle, which we are in from here on."""
     pid_file = bundles.absolute(options.string("pid-file"))
     bundle = bundles.enter(options)
     spec = bundles.load(bundle)

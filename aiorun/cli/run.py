@@ -6,6 +6,7 @@ from aiorun.cli.command import Command, refuse_what_is_not_there
 from aiorun.cli.create import prepare
 from aiorun.cli.flags import BOOL, Flag
 from aiorun.cli.shared_flags import CREATE_FLAGS, DETACH, NO_SUBREAPER
+from aiorun.console.signals import Interruptible
 from aiorun.launch.spawn import HereSpawner
 from aiorun.runtime.run import run_detached, run_foreground
 from aiorun.store import Store
@@ -44,7 +45,7 @@ A shell, in a bundle made by "aiorun spec":
 def run(options: Options, arguments: list[str], context: Context) -> int:
     refuse_what_is_not_there(context)
     chosen, spec, bundle = prepare(options, context)
-    store, waiter, spawner = Store(context.root), PollWaiter(), HereSpawner()
+    store, waiter, spawner = Store(context.root), Interruptible(PollWaiter()), HereSpawner()
     if options.boolean("detach"):
         drive(run_detached(store, arguments[0], spec, bundle, chosen, waiter=waiter, spawner=spawner))
         return 0

@@ -37,21 +37,41 @@ _ENDING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
 CAUGHT = (*(number for number in range(1, 32) if number not in _LEFT_ALONE), *range(_signal.SIGRTMIN, _signal.SIGRTMAX + 1))
 
 
-def interrupt_on_end() -> None:
-    """Let HUP, INT and TERM raise KeyboardInterrupt(number), so that what is half made is undone. One that is ignored stays so.
+class Interruptible:
+    """A Waiter whose waits HUP, INT and TERM end, with KeyboardInterrupt(number): as a cancel ends those of the library.
 
-    The first alone: the undoing is not interrupted. Main thread only.
+    Only waits: anywhere else an exception could come between making something and noting down that it was made. The first
+    signal alone counts, so that the undoing is not interrupted; a signal that is ignored stays so. Main thread only, for the
+    rest of the process's life.
     """
-    for number in _ENDING:
-        if _signal.getsignal(number) in (_signal.SIG_DFL, _signal.default_int_handler):
-            _signal.signal(number, _interrupt)
 
+    def __init__(self, waiter: Waiter) -> None:
+        self._waiter = waiter
+        self._shielded = False
+        self._fd, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in _ENDING:
+            if _signal.getsignal(number) in (_signal.SIG_DFL, _signal.default_int_handler):
+                _signal.signal(number, _woken)
 
-def _interrupt(number: int, _frame: object) -> None:
-    for ending in _ENDING:
-        if _signal.getsignal(ending) == _interrupt:
-            _signal.signal(ending, _woken)  # not ignored: a hook that is run meanwhile would inherit that
-    raise KeyboardInterrupt(number)
+    async def wait_any(self, fds: Mapping[int, int], timeout: float | None = None) -> dict[int, int]:
+        if self._shielded:
+            return await self._waiter.wait_any(fds, timeout)
+        ready = await self._waiter.wait_any({**fds, self._fd: POLLIN}, timeout)
+        if ready.pop(self._fd, 0):
+            self._shielded = True
+            raise KeyboardInterrupt(os.read(self._fd, 1)[0])
+        return ready
+
+    async def sleep(self, seconds: float) -> None:
+        await self.wait_any({}, seconds)
+
+    async def shield(self, work: Awaitable[T]) -> T:
+        before, self._shielded = self._shielded, True
+        try:
+            return await self._waiter.shield(work)
+        finally:
+            self._shielded = before
 
 
 class Signals:

@@ -62,6 +62,13 @@ def connect(path: str) -> _socket.socket:
     return _connect(path, blocking=True)
 
 
+def connect_at_once(path: str) -> _socket.socket:
+    """The same, but BlockingIOError where it would have to wait for room in the listener's queue. connect(2), EAGAIN."""
+    connected = _connect(path, blocking=False)
+    connected.setblocking(True)
+    return connected
+
+
 def refuses(path: str) -> bool:
     """Whether a socket is at `path` that nobody listens at any more. Raises OSError where that can't be told."""
     try:

@@ -26,6 +26,7 @@ from aiorun.wire.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket as Socket
     from collections.abc import Awaitable, Mapping
 
     from aiorun.launch.spawn import Spawned, Spawner
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from aiorun.store import Directory, Store
     from aiorun.waiter import Waiter
     from aiorun.wire.protocol import Message
+
+
+_TICK = 0.02  # seconds after which a full queue is tried again: there is no event to wait for. connect(2), EAGAIN
 
 
 class Options(Record):
@@ -113,7 +117,7 @@ class _Creation:
         _check_rootfs(rootfs(self._spec, self._bundle))
         _check_preserved(self._options.preserve)
         directory, state = self._take_id(cgroup)
-        files = {**files, **self._open_files(plan, directory)}
+        files = {**files, **await self._open_files(plan, directory)}
         with directory.locked():
             directory.check_not_removing()  # who removes the container removes the cgroup that is there then
             cgroup.create()
@@ -132,7 +136,7 @@ class _Creation:
         state = state.replace(status="created")
         with directory.locked():
             directory.write(state)
-        self._answer(init)
+        await self._answer(init)
         await self._say(init, conversation, Proceed())
         self._init = None
         return Created(state, init.pidfd)
@@ -159,7 +163,7 @@ class _Creation:
             directory.write(state)
         return directory, state
 
-    def _open_files(self, plan: Plan, directory: Directory) -> dict[str, int]:
+    async def _open_files(self, plan: Plan, directory: Directory) -> dict[str, int]:
         """The files that the init gets by name; ours are closed when create is over."""
         files = {"proc": self._owned(_open_procfs()), "fifo": self._owned(directory.make_fifo(os.geteuid(), os.getegid()))}
         for name, path, at in plan.opens:
@@ -172,12 +176,20 @@ class _Creation:
                 raise InvalidSpec(at, f'"{path}" is not a namespace of the type "{kind}"')
         if self._options.console_socket:
             try:
-                console = socket.connect(self._options.console_socket)
+                console = await self._connect(self._options.console_socket)
             except OSError as error:
                 raise ConsoleError(f'connect to the console socket "{self._options.console_socket}": {reason(error)}') from None
             self._closing.add(console.close)
             files["console"] = console.fileno()
         return files
+
+    async def _connect(self, path: str) -> Socket:
+        """A connection to a socket, as soon as there is room in its queue. Raises OSError."""
+        while True:
+            try:
+                return socket.connect_at_once(path)
+            except BlockingIOError:
+                await self._waiter.sleep(_TICK)
 
     def _open_cgroup(self, cgroup: cgroups.Cgroup) -> dict[str, int]:
         """The v2 cgroup, for the init to be born into, unless its limit is too low for that. The others it joins by its plan."""
@@ -275,11 +287,11 @@ class _Creation:
         possibly = " (possibly OOM-killed)" if self._cgroup is not None and self._cgroup.oom_kills() else ""
         return f"unable to start container process: init died with status {status}{possibly}"
 
-    def _answer(self, init: Spawned) -> None:
+    async def _answer(self, init: Spawned) -> None:
         """pidfd socket and pid file, complete before the command returns."""
         if self._options.pidfd_socket:
             try:
-                with_peer = socket.connect(self._options.pidfd_socket)
+                with_peer = await self._connect(self._options.pidfd_socket)
                 socket.send(with_peer, b"0", (init.pidfd,))
                 with_peer.close()
             except OSError as error:

@@ -59,6 +59,11 @@ def killed_at(program: CommandLine, step: Step, *args: str | Path, log: Path) ->
     return _strace(program, step.inject("signal=KILL"), *args, log=log)
 
 
+def interrupted_at(program: CommandLine, step: Step, *args: str | Path, log: Path) -> Ended:
+    """Run a command that gets SIGTERM in its `step`."""
+    return _strace(program, step.inject("signal=TERM"), *args, log=log)
+
+
 def failing_at(program: CommandLine, step: Step, error: str, *args: str | Path, log: Path) -> Ended:
     """Run a command whose `step` fails with `error`."""
     return _strace(program, step.inject(f"error={error}"), *args, log=log)

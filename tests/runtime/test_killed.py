@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Bundles, CommandLine
+from tests.conftest import Bundles, CommandLine, need
 from tests.runtime.life import cgroups_of, dead, has_execd, refused
-from tests.runtime.steps import Step, killed_at, sample, steps_of
+from tests.runtime.steps import Step, interrupted_at, killed_at, sample, steps_of
 
 STEPS, STEPS_AT_LEAST = 24, 10  # of each command, evenly among all; not all are there each time
 
@@ -96,6 +96,23 @@ def test_a_create_that_is_killed_anywhere_can_be_cleaned_up(world: World) -> Non
     for step in world.steps(*command, after="config.json"):
         world.kill_at(step, *command)
         world.starts_if_it_may()
+        world.can_be_cleaned_up()
+    assert world.killed >= STEPS_AT_LEAST
+
+
+def test_a_create_that_is_interrupted_anywhere_leaves_nothing_or_has_made_the_container(world: World, bundle: Bundles) -> None:
+    """With a hook, which is a process of ours besides. What was interrupted too late is as if it hadn't been."""
+    world.bundle = bundle({"hooks": {"createRuntime": [{"path": need("true")}]}}, args=["sleep", "1000"])
+    command = ("create", "--bundle", world.bundle, "x")
+    for step in world.steps(*command, after="config.json"):
+        ended = interrupted_at(world.aiorun, step, *command, log=world.log)
+        if ended.returncode == 0:
+            assert world.status() == "created"
+        else:
+            assert ended.returncode in (128 + signal.SIGTERM, -signal.SIGTERM), (step, ended)
+            assert cgroups_of(world.cgroup_parent) == [], step
+            assert os.listdir(world.aiorun.root) == [], step
+            world.killed += 1
         world.can_be_cleaned_up()
     assert world.killed >= STEPS_AT_LEAST
 
