@@ -13,7 +13,7 @@ import pytest
 
 from aiorun.launch import sealed
 from tests.conftest import CHECKOUT, need
-from tests.launch.world import OPTIONS, PYTHON, World
+from tests.launch.world import HERE, OPTIONS, PYTHON, World
 from tests.launch.world import world as world
 
 WHERE = "tell([os.readlink('/proc/self/exe'), sealed.way_of_this_process()])"
@@ -67,7 +67,7 @@ def test_the_sealed_interpreter_finds_the_same_library(world: World) -> None:
     assert prefix == f"/run/aiorun-python/{NAME}"
     plain = subprocess.run([PYTHON, *OPTIONS, "-c", "import sys; print(*sys.path)"], capture_output=True, text=True, check=True)
     real = os.path.dirname(os.path.dirname(PYTHON))
-    assert [entry.replace(prefix, real) for entry in path] == [*plain.stdout.split(), str(CHECKOUT)]
+    assert [entry.replace(prefix, real) for entry in path] == [*plain.stdout.split(), HERE]
 
 
 def test_nobody_can_write_to_the_sealed_interpreter(world: World) -> None:

@@ -16,11 +16,12 @@ from tests.conftest import CHECKOUT, need, need_root
 
 PYTHON = os.path.realpath(sys.executable)
 OPTIONS = ["-I", "-S", "-X", "utf8"]
+HERE = "/run/checkout"  # the checkout inside, where everybody may read it, as they may not below /root
 
 # Seals itself, and then executes its first argument, which may print one value with `tell`.
 _PROGRAM = f"""\
 import os, sys
-sys.path.append({str(CHECKOUT)!r})
+sys.path.append({HERE!r})
 from aiorun.launch import sealed
 sealed.ensure()
 def tell(value):
@@ -37,6 +38,8 @@ class World:
         self.holder = holder
         self.program = "/run/program.py"  # where everybody may read it
         self.path(self.program).write_text(_PROGRAM)
+        self.path(HERE).mkdir()
+        self.run("mount", "--bind", CHECKOUT, HERE)
         self.place = self.path("/run/aiorun-python")
         self._hidden = 0  # the host's own, below our /run
         self._hidden = len(self.overlays())
