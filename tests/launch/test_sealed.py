@@ -240,7 +240,7 @@ def test_a_place_that_others_can_change_is_not_used(world: World, line: str) -> 
 
 NO_OVERLAY = {
     "/run is read-only": "mount -o remount,ro /run",
-    "/run is full": "mount -o remount,nr_inodes=3 /run",
+    "/run is full": "mount -o remount,nr_inodes=4 /run",
     "the kernel refuses a third overlay on another": (
         "mkdir /run/e; d={directory}; for n in 1 2; do mount -t overlay -o lowerdir=$d:/run/e overlay $d; done"
     ),
