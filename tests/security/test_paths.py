@@ -68,7 +68,9 @@ def test_names_that_change_places_while_a_container_is_made_lead_nowhere(
     before = tree(outside)
     good = 0
     with swapping(volume / "here", volume / "there"):
-        for number in range(RUNS):
+        for number in range(300):
+            if good and number >= RUNS:
+                break
             ended = aiorun("run", "--bundle", raced, f"x{number}")
             if ended.returncode == 0:
                 assert int(ended.stdout) == MOUNTS, "a mount that isn't below the container's root"
