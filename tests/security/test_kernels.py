@@ -109,16 +109,16 @@ def test_names_that_change_places_lead_nowhere_on_an_old_kernel_either(
 
     raced = bundle(change, args=["grep", "-c", " ro,nosuid,.* raced-", "/proc/self/mountinfo"])
     old = without("openat2", "mount_setattr")
-    good = 0
     with swapping(volume / "here", volume / "there"):
-        for number in range(300):
-            if good and number >= 15:
-                break
+        for number in range(15):
             ended = aiorun("run", "--bundle", raced, f"x{number}", preexec_fn=old)
             assert tree(outside) == []
-            good += ended.returncode == 0
             assert ended.stdout in ("", "10\n"), ended
-    assert good
+    if (volume / "here").is_symlink():
+        (volume / "here").unlink()
+        (volume / "here").mkdir()
+    # Undisturbed it works: what failed above failed because of the race.
+    assert aiorun("run", "--bundle", raced, "x", preexec_fn=old, check=True).stdout == "10\n"
 
 
 @pytest.mark.parametrize("text", ["/proc/self/fd/5", "/proc/1/root", "/proc/self/cwd", "/proc/self/exe"])

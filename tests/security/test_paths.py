@@ -66,19 +66,19 @@ def test_names_that_change_places_while_a_container_is_made_lead_nowhere(
 
     raced = bundle(change, args=["sh", "-c", "grep -c ' raced-' /proc/self/mountinfo"])
     before = tree(outside)
-    good = 0
     with swapping(volume / "here", volume / "there"):
-        for number in range(300):
-            if good and number >= RUNS:
-                break
+        for number in range(RUNS):
             ended = aiorun("run", "--bundle", raced, f"x{number}")
             if ended.returncode == 0:
                 assert int(ended.stdout) == MOUNTS, "a mount that isn't below the container's root"
-                good += 1
             else:
                 one_line(ended.stderr)
             assert tree(outside) == before
-    assert good, "no container was made at all"
+    if (volume / "here").is_symlink():
+        (volume / "here").unlink()
+        (volume / "here").mkdir()
+    # Undisturbed it works: what failed above failed because of the race.
+    assert int(aiorun("run", "--bundle", raced, "x", check=True).stdout) == MOUNTS
 
 
 # --- /proc and /sys: CVE-2019-16884, CVE-2019-19921, CVE-2023-27561, CVE-2023-28642
