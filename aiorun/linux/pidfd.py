@@ -18,12 +18,19 @@ if not hasattr(os, "pidfd_open"):
     from aiorun.linux._call import call
     from aiorun.linux.numbers import PIDFD_OPEN, PIDFD_SEND_SIGNAL
 
+_EINVAL = 22
 _P_PIDFD = 3  # os.P_PIDFD, where there is one
 
 
 def pidfd_open(pid: int) -> int:
     """pidfd_open(2), Linux 5.3. Raises ProcessLookupError when there's no such process."""
-    return os.pidfd_open(pid) if hasattr(os, "pidfd_open") else call(PIDFD_OPEN, pid, 0)
+    try:
+        return os.pidfd_open(pid) if hasattr(os, "pidfd_open") else call(PIDFD_OPEN, pid, 0)
+    except OSError as error:
+        # Gone, but a session or a group still has its number; newer kernels say ESRCH. Or a thread has it by now.
+        if error.errno == _EINVAL:
+            raise ProcessLookupError(3, os.strerror(3), str(pid)) from None
+        raise
 
 
 def pidfd_send_signal(pidfd: int, signal: int) -> None:
