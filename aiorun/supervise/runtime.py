@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from math import inf
 from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from aiorun.supervise.streams import Redirection, Size
 
 
+_AT_ONCE = 32
+"""Creations at a time: each has a dozen files open, and 1,024 are what a process may have as a rule. More aren't quicker."""
+
+
 class CreateOptions(TypedDict, total=False):
     """What `Runtime.create` takes beside the id."""
 
@@ -57,6 +62,7 @@ class Runtime:
         self._launcher = Launcher(self._waiter)
         self._runs = 0
         self._closed = False
+        self._turns = trio.CapacityLimiter(_AT_ONCE)
 
     async def __aenter__(self) -> Runtime:
         return self
@@ -99,13 +105,25 @@ class Runtime:
         Raises InvalidSpec, UnsupportedSpec, InvalidId, ContainerExists, InitFailed, HookFailed and other AiorunErrors.
         """
         await trio.lowlevel.checkpoint()
-        if self._closed:
-            raise InvalidState(f'create "{id}": the Runtime is closed')
         if os.geteuid() != 0:
             raise AiorunError("containers of a user other than root are not there yet: run the supervisor as root")
         document, directory = _document(bundle, spec, terminal)
         options = Options(detached=False, no_pivot=no_pivot, no_new_keyring=no_new_keyring)
-        with Stdio(stdin, stdout, stderr, terminal=document["process"].get("terminal", False)) as stdio:
+        # A hook may wait for another container, which must not have to wait for the hook.
+        async with nullcontext() if document.get("hooks") else self._turns:
+            if self._closed:
+                raise InvalidState(f'create "{id}": the Runtime is closed')
+            return await self._create(id, document, directory, options, stdin, stdout, stderr)
+
+    async def _create(
+        self,
+        id: str,
+        document: Spec,
+        directory: str,
+        options: Options,
+        *redirections: Redirection,
+    ) -> Container:
+        with Stdio(*redirections, terminal=document["process"].get("terminal", False)) as stdio:
             created = await create(
                 self._store, id, document, directory, options, waiter=self._waiter, spawner=self._launcher, files=stdio.files
             )
