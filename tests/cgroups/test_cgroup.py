@@ -276,17 +276,23 @@ def test_kill_ends_what_forks_all_the_time(make: Make) -> None:
 # --- freezer
 
 
-def test_a_frozen_process_does_not_run_until_it_is_thawed(make: Make, sleeper: Sleeper) -> None:
+def test_a_frozen_process_does_not_run_until_it_is_thawed(make: Make) -> None:
+    """With a signal that it handles: what ends a process as a matter of course ends a frozen one, too, on v2."""
     cgroup = make()
-    process = sleeper(cgroup)
-    assert not cgroup.frozen()
-    drive(cgroup.freeze(WAITER))
-    assert cgroup.frozen()
-    process.terminate()
-    assert process.poll() is None
-    cgroup.thaw()
-    assert not cgroup.frozen()
-    assert process.wait() == -signal.SIGTERM
+    script = "trap 'exit 7' TERM; echo ready; while :; do read line; done"
+    with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        cgroup.add(process.pid)
+        assert not cgroup.frozen()
+        drive(cgroup.freeze(WAITER))
+        assert cgroup.frozen()
+        process.terminate()
+        subprocess.run(["true"], check=True)  # in this time it would end
+        assert process.poll() is None
+        cgroup.thaw()
+        assert not cgroup.frozen()
+        assert process.wait() == 7
 
 
 def test_freezing_what_is_gone_is_an_error(make: Make) -> None:

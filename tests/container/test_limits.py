@@ -61,6 +61,8 @@ def test_each_limit_is_the_programs(sandbox: Sandbox, name: str) -> None:
 def test_limits_that_nobody_names_are_the_callers(sandbox: Sandbox) -> None:
     own = Path("/proc/self/limits").read_text().splitlines()
     seen = sandbox({"process": {"rlimits": None}}, "cat /proc/self/limits").splitlines()
+    if sandbox.command_line.command.endswith("runc"):  # Go raises the soft limit of open files, and 1.1.5 hands that on
+        seen, own = ([line for line in lines if not line.startswith("Max open files")] for lines in (seen, own))
     assert seen == own
 
 
@@ -268,8 +270,15 @@ def show_cgroups(config: Config) -> None:
     config["root"]["readonly"] = False
 
 
+def skip_where_runc_shows_the_hosts_tree(sandbox: Sandbox, private: bool) -> None:
+    """docs/differences.md."""
+    if layout().version != V1 and not private and sandbox.command_line.command.endswith("runc"):
+        pytest.skip("runc 1.1.5 shows the host's whole v2 tree where there is no cgroup namespace")
+
+
 @pytest.mark.parametrize("private", [False, True], ids=["the host's namespace", "its own namespace"])
 def test_the_cgroup_mount_shows_the_containers_own_part_read_only_as_asked(sandbox: Sandbox, private: bool) -> None:
+    skip_where_runc_shows_the_hosts_tree(sandbox, private)
     change = both(show_cgroups, namespaces(cgroup="" if private else None))
     some = "/sys/fs/cgroup/memory" if layout().version == V1 else "/sys/fs/cgroup"
     script = f"grep -c aiorun-test /proc/self/cgroup; head -1 {some}/cgroup.procs; mkdir {some}/x; ls /sys/fs/cgroup"
@@ -284,6 +293,8 @@ def test_the_cgroup_mount_shows_the_containers_own_part_read_only_as_asked(sandb
 
 @pytest.mark.parametrize("private", [False, True], ids=["the host's namespace", "its own namespace"])
 def test_a_cgroup_mount_may_be_writable(sandbox: Sandbox, private: bool) -> None:
+    skip_where_runc_shows_the_hosts_tree(sandbox, private)
+
     def change(config: Config) -> None:
         namespaces(cgroup="" if private else None)(config)
         config["mounts"][6]["options"] = ["nosuid", "noexec", "nodev", "relatime"]
@@ -294,7 +305,7 @@ def test_a_cgroup_mount_may_be_writable(sandbox: Sandbox, private: bool) -> None
 
 def test_the_mounts_of_the_cgroups_are_the_same_as_runcs(aiorun: CommandLine, runc: CommandLine, bundle: Bundles) -> None:
     """Points, types, flags and the parts that they show. The tmpfs around them is read-only with us."""
-    for private in (False, True):
+    for private in (False, True) if layout().version == V1 else (True,):
         seen = []
         for runtime in (aiorun, runc):
             made = bundle(both(show_cgroups, namespaces(cgroup="" if private else None)), args=["cat", "/proc/self/mountinfo"])

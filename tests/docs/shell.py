@@ -75,7 +75,7 @@ class Shell:
     """A bash in a mount namespace of its own, and in a cgroup below `cgroup_parent`, below which its containers' are then."""
 
     def __init__(self, directory: Path, cgroup_parent: str) -> None:
-        self._cgroup = cgroups.locate(cgroups.layout(), f"{cgroup_parent}/shell", "shell")
+        self._cgroup = cgroups.locate(cgroups.layout(), f"{cgroup_parent}/the-shell-itself", "shell")
         self._cgroup.create()
         commands, self._commands = os.pipe()
         os.set_inheritable(commands, True)

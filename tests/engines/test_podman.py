@@ -34,10 +34,11 @@ class Podman:
         ]  # fmt: skip
 
     def run_argv(self, *words: str) -> list[str]:
-        """`podman run` of what is there now: no network plugin, no seccomp, and no limit above our own hard ones."""
+        """`podman run` of what is there now: no network plugin, no seccomp, no AppArmor, and no limit above our own hard ones."""
         *flags, command = words[: words.index("--")], words[words.index("--") + 1 :]
         return self.argv(
-            "run", "--network", "none", "--security-opt", "seccomp=unconfined", "--cgroup-parent", self._cgroup_parent,
+            "run", "--network", "none", "--cgroup-parent", self._cgroup_parent,
+            "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
             "--ulimit", "nofile=1000:1000", "--ulimit", "nproc=1000:1000",
             *[word for group in flags for word in group], "--rootfs", str(self.rootfs), *command,
         )  # fmt: skip
