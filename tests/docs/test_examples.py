@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_the_examples_of_a_document_print_what_it_shows(document: Path, shell: S
             shell.check(parse(code))
         elif kind == "python":
             (tmp_path / "example.py").write_text(code)
-            printed, status = shell.run(Command(f"{CHECKOUT}/.venv/bin/python example.py"))
+            printed, status = shell.run(Command(f"{shlex.quote(str(CHECKOUT))}/.venv/bin/python example.py"))
             assert status == 0, printed
             assert matches(following.strip() if next_kind == "text" else "", printed), f"{code}\nprinted:\n{printed}"
 
