@@ -70,6 +70,13 @@ COMMANDS = {
     "help": (ALWAYS, modules("cli.help cli.tables", VERSION)),
     "--log-format json nosuch": (JSON, modules("cli.log_json wire.json", FRAME)),
     "spec": (JSON, modules("cli.spec spec.defaults undo", SPEC, FRAME)),
+    "features": (
+        JSON,
+        modules("cli.features runtime.features spec.defaults", SPEC, VERSION)
+        | modules(
+            "plan.capabilities plan.devices plan.host plan.mounts plan.namespaces plan.options plan.process wire.ops wire.plan"
+        ),
+    ),
     "plan": (
         INIT,
         modules("cli.plan cli.tables cli.bundle cli.shared_flags", SPEC, PLAN, DELETE)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "create": ("create", "create a container"),
     "delete": ("delete", "delete a container and all that it holds"),
+    "features": ("features", "show what this aiorun can do"),
     "kill": ("kill", "send a signal (default: SIGTERM) to a container"),
     "list": ("list", "list the containers below --root"),
     "plan": ("plan", "show what a bundle would do, step by step"),

@@ -36,6 +36,12 @@ _MS = {"sync": 16, "mand": 64, "dirsync": 128, "noatime": 1024, "nodiratime": 20
        "strictatime": 1 << 24, "relatime": 1 << 21, "ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8}  # fmt: skip
 
 
+def known() -> set[str]:
+    """Every option that `Options` sorts by its name: all but those of the file systems themselves."""
+    recursive = {f"r{name}" for name in ATTRIBUTES}
+    return {"bind", "rbind", "remount"} | ATTRIBUTES.keys() | recursive | SUPERBLOCK | NO_EFFECT | PROPAGATION.keys()
+
+
 class Options:
     """The options of one mount, sorted by who takes them."""
 

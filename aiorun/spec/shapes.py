@@ -133,7 +133,7 @@ _HOOKS: Rule = (
     shape({"path": ABSOLUTE, "args": TEXTS, "env": ENVIRONMENT, "timeout": (integer, (1, INT64[1]))}, "path"),
 )
 
-_STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 _RLIMITS = (
     "RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_LOCKS", "RLIMIT_MEMLOCK", "RLIMIT_MSGQUEUE",
@@ -332,16 +332,14 @@ _INTEL_RDT: dict[str, Rule] = {
     "enableMonitoring": BOOLEAN,
 }
 
+MEMORY_POLICY_MODES = tuple(
+    "MPOL_" + mode for mode in ("DEFAULT", "BIND", "INTERLEAVE", "WEIGHTED_INTERLEAVE", "PREFERRED", "PREFERRED_MANY", "LOCAL")
+)
+MEMORY_POLICY_FLAGS = ("MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES")
 _MEMORY_POLICY: dict[str, Rule] = {
-    "mode": (
-        choice,
-        tuple(
-            "MPOL_" + mode
-            for mode in ("DEFAULT", "BIND", "INTERLEAVE", "WEIGHTED_INTERLEAVE", "PREFERRED", "PREFERRED_MANY", "LOCAL")
-        ),
-    ),
+    "mode": (choice, MEMORY_POLICY_MODES),
     "nodes": TEXT,
-    "flags": (items, (choice, ("MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"))),
+    "flags": (items, (choice, MEMORY_POLICY_FLAGS)),
 }
 
 _OFFSET: Rule = shape({"secs": (integer, INT64), "nanosecs": (integer, UINT32)})
@@ -380,7 +378,7 @@ DOCUMENT: dict[str, Rule] = {
     "hostname": TEXT,
     "domainname": TEXT,
     "mounts": (items, shape(_MOUNT, "destination", whole=_mapped_both_ways)),
-    "hooks": shape(dict.fromkeys(_STAGES, _HOOKS)),
+    "hooks": shape(dict.fromkeys(STAGES, _HOOKS)),
     "annotations": TEXT_BY_NAME,
     "linux": shape(LINUX),
 }

@@ -54,6 +54,15 @@ def unsupported(spec: Spec) -> list[UnsupportedSpec]:
     return faults
 
 
+def supports(name: str, value: str = "") -> bool:
+    """Whether aiorun does the property `name`, written as in the table, and with `value` whether it does this value of it."""
+    for lacking, values in TABLE:
+        whole = name == lacking or name.startswith((f"{lacking}.", f"{lacking}[", f"{lacking}{{"))
+        if (whole and not values) or (name == lacking and value in values):
+            return False
+    return True
+
+
 def _values(holder: object, steps: list[str], path: str) -> Iterator[tuple[str, object]]:
     """What the property is in this document: each (path, value)."""
     if not steps:

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import referencing
+from referencing.jsonschema import DRAFT4
+
 from aiorun.spec import default_document
 
 SCHEMA = Path(__file__).resolve().parent.parent / "oci-schema"
@@ -200,3 +204,11 @@ def changed(document: dict[str, Any], path: Place, *value: object) -> dict[str, 
     else:
         del holder[path[-1]]
     return document
+
+
+def validator(name: str) -> jsonschema.Draft4Validator:
+    """The judge of documents by the specification's own schema in the file `name`."""
+    files = {file.name: json.loads(file.read_text()) for file in SCHEMA.glob("*.json")}
+    resources = [(file, DRAFT4.create_resource(content)) for file, content in files.items()]
+    registry: referencing.Registry[Any] = referencing.Registry().with_resources(resources)
+    return jsonschema.Draft4Validator(files[name], registry=registry)

@@ -10,28 +10,18 @@ from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
-import jsonschema
 import pytest
-import referencing
-from referencing.jsonschema import DRAFT4
 
 from aiorun.errors import InvalidSpec
 from aiorun.spec import check, default_document, parse
 from aiorun.spec.shapes import PROPAGATIONS
-from tests.spec.documents import ELSEWHERE, FIXTURES, FULL, SCHEMA, Place, changed, places
+from tests.spec.documents import ELSEWHERE, FIXTURES, FULL, SCHEMA, Place, changed, places, validator
 
 GOOD = sorted((FIXTURES / "good").glob("*.json"))
 BAD = sorted((FIXTURES / "bad").glob("*.json"))
 
 
-def schema() -> jsonschema.Draft4Validator:
-    files = {file.name: json.loads(file.read_text()) for file in SCHEMA.glob("*.json")}
-    resources = [(name, DRAFT4.create_resource(content)) for name, content in files.items()]
-    registry: referencing.Registry[Any] = referencing.Registry().with_resources(resources)
-    return jsonschema.Draft4Validator(files["config-schema.json"], registry=registry)
-
-
-VALIDATOR = schema()
+VALIDATOR = validator("config-schema.json")
 
 # What aiorun takes although the schema does not: values that engines write (shapes.py says which).
 LENIENT = [

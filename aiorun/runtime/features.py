@@ -1,0 +1,52 @@
+"""The features document: what this aiorun can do, whatever the host. features.md, features-linux.md.
+
+Read off the tables that the rest goes by, so that who teaches aiorun something needn't think of this file.
+"""
+
+from __future__ import annotations
+
+from aiorun.plan import capabilities, namespaces, options
+from aiorun.spec.defaults import OCI_VERSION
+from aiorun.spec.shapes import MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, STAGES
+from aiorun.spec.support import supports
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Options that mean more than a flag; those in support.TABLE aren't there yet.
+_MOUNT_EXTENSIONS = ("idmap", "ridmap", "tmpcopyup")
+_SYSTEMD = _SYSTEMD_USER = False  # the drivers that `--systemd-cgroup` chooses
+
+
+def document(*, checkpoint: bool, libseccomp: str = "") -> dict[str, Any]:
+    """The document. `checkpoint`: whether there are commands for it; `libseccomp`: the version of the installed one."""
+    annotations = {"org.opencontainers.runc.checkpoint.enabled": "true" if checkpoint else "false"}
+    if libseccomp:
+        annotations["io.github.seccomp.libseccomp.version"] = libseccomp
+    return {
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": OCI_VERSION,
+        "hooks": list(STAGES),
+        "mountOptions": sorted(options.known() | {name for name in _MOUNT_EXTENSIONS if supports("mounts[].options[]", name)}),
+        "annotations": annotations,
+        "linux": _linux(),
+    }
+
+
+def _linux() -> dict[str, Any]:
+    rdt, idmap = supports("linux.intelRdt"), supports("mounts[].uidMappings") and supports("mounts[].options[]", "idmap")
+    linux: dict[str, Any] = {
+        "namespaces": sorted(kind for kind in namespaces.FLAGS if supports("linux.namespaces[].type", kind)),
+        "capabilities": [f"CAP_{name}" for name in capabilities.NAMES],
+        "cgroup": {"v1": True, "v2": True, "systemd": _SYSTEMD, "systemdUser": _SYSTEMD_USER, "rdma": True},
+        "seccomp": {"enabled": supports("linux.seccomp")},
+        "apparmor": {"enabled": supports("process.apparmorProfile")},
+        "selinux": {"enabled": supports("process.selinuxLabel") and supports("linux.mountLabel")},
+        "intelRdt": {"enabled": rdt, "schemata": rdt, "monitoring": rdt},
+        "netDevices": {"enabled": supports("linux.netDevices{}")},
+        "mountExtensions": {"idmap": {"enabled": idmap}},
+    }
+    if supports("linux.memoryPolicy"):
+        linux["memoryPolicy"] = {"modes": list(MEMORY_POLICY_MODES), "flags": list(MEMORY_POLICY_FLAGS)}
+    return linux
