@@ -18,6 +18,7 @@ from aiorun.cli.main import COMMANDS, GLOBAL_FLAGS
 from aiorun.init.main import executors
 from aiorun.wire import protocol
 from aiorun.wire.ops import OPERATIONS, Operation
+from tests.docs.coverage import SECTIONS
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md")))
@@ -122,8 +123,20 @@ def commands() -> Iterator[tuple[str, ...]]:
         yield f"[`{name} {usage}`](#{name})".replace(" `", "`"), summary
 
 
+# --- the specification
+
+
+def spec(section: str) -> Iterator[tuple[str, ...]]:
+    """Of tests/docs/coverage."""
+    yield "property", "what aiorun does", "shown by", "needs"
+    for row in SECTIONS[section]:
+        shown = ", ".join(f"[`{function}`](../tests/{file})" for file, function in row.test_names)
+        name = _code(row.properties) if row.properties else row.name
+        yield name + (f": {_code(row.values.split())}" if row.values else ""), row.does, shown or "–", row.needs or "–"
+
+
 TABLES: dict[str, Callable[..., Iterable[tuple[str, ...]]]] = {
-    table.__name__: table for table in (messages, conversation, operations, rooms, flags, commands)
+    table.__name__: table for table in (messages, conversation, operations, rooms, flags, commands, spec)
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from aiorun.cli.main import COMMANDS
 from aiorun.init.main import executors
 from aiorun.wire.ops import OPERATIONS
+from tests.docs.coverage import SECTIONS
 from tests.docs.tables import CHECKOUT, DOCUMENTS, TABLES, operations, rewritten
 
 
@@ -23,6 +24,7 @@ def test_every_table_stands_in_one_document() -> None:
     shown = re.findall(r"<!-- table ([a-z ]+) -->", "".join(path.read_text() for path in DOCUMENTS))
     wanted = {"messages", "conversation", "operations", "rooms", "commands", "flags global"}
     wanted |= {f"flags {name}" for name in COMMANDS if _has_flags(name)}
+    wanted |= {f"spec {section}" for section in SECTIONS}
     assert sorted(shown) == sorted(wanted)
     assert {name.partition(" ")[0] for name in wanted} == TABLES.keys()
 

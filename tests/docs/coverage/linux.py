@@ -1,0 +1,78 @@
+"""config-linux.md, without seccomp and resources."""
+
+from __future__ import annotations
+
+from tests.docs.coverage.row import Row
+
+ROWS = (
+    Row(
+        "linux.namespaces",
+        "mount, pid, network, ipc, uts, cgroup: new ones; what isn't listed is the caller's; a doubled one is an error",
+        "container/test_namespaces.py::test_a_namespace_without_a_path_is_new "
+        "container/test_namespaces.py::test_a_namespace_that_is_not_listed_is_the_callers "
+        "container/test_namespaces.py::test_a_list_of_namespaces_that_makes_no_sense_is_refused",
+    ),
+    Row("linux.namespaces[].type", "not yet", values="user"),
+    Row("linux.namespaces[].type", "not yet", "", "Linux 5.6", values="time"),
+    Row(
+        "linux.namespaces[].path",
+        "absolute; joined by setns(2), in whatever order they are listed; one of another type is an error",
+        "container/test_namespaces.py::test_all_of_them_may_be_joined_at_once "
+        "container/test_namespaces.py::test_a_path_that_is_no_namespace_of_the_type_is_an_error_with_its_place",
+    ),
+    Row("linux.uidMappings, linux.gidMappings", "not yet"),
+    Row("linux.timeOffsets", "not yet", "", "Linux 5.6"),
+    Row(
+        "linux.devices",
+        "c, u, b, p, anywhere, with mode and owner; a different file in its place is an error",
+        "container/test_devices.py::test_a_device_is_made_with_its_type_numbers_mode_and_owner "
+        "container/test_devices.py::test_something_else_in_a_devices_place_is_an_error",
+    ),
+    Row(
+        "default devices",
+        "null, zero, full, random, urandom, tty, ptmx, with a terminal console; each may be used",
+        "container/test_devices.py::test_the_default_devices_and_links_are_there_and_nothing_else "
+        "container/test_devices.py::test_the_default_devices_work_for_a_user_too",
+    ),
+    Row("linux.netDevices{}", "not yet"),
+    Row(
+        "linux.cgroupsPath",
+        "absolute: below the hierarchy's mount; relative: below our own cgroup, as in runc; unset: the id. "
+        "The systemd driver's form: not yet",
+        "container/test_limits.py::test_a_cgroup_is_where_the_path_says "
+        "cgroups/test_runc_parity.py::test_a_cgroup_lies_where_runc_puts_it",
+    ),
+    Row(
+        "fitness of a cgroup",
+        "one that is frozen, or has processes, is an error of `create`",
+        "cgroups/test_cgroup.py::test_create_refuses_a_cgroup_with_processes_in_it "
+        "cgroups/test_cgroup.py::test_create_refuses_a_frozen_cgroup",
+    ),
+    Row("ownership of a cgroup", "not yet", "", "cgroup v2"),
+    Row(
+        "linux.sysctl",
+        "those of a namespace that the container has of its own, in both spellings; any other is an error",
+        "container/test_namespaces.py::test_sysctls_of_the_containers_namespaces_are_set_in_both_spellings "
+        "container/test_namespaces.py::test_a_sysctl_that_is_not_the_containers_own_is_refused",
+    ),
+    Row(
+        "linux.rootfsPropagation",
+        "of `/`, after the pivot; an unknown word is an error",
+        "container/test_rootfs.py::test_the_propagation_asked_for_is_that_of_the_root "
+        "container/test_rootfs.py::test_an_unknown_propagation_is_refused",
+    ),
+    Row(
+        "linux.maskedPaths",
+        "a file is covered by the null device, a directory by an empty read-only tmpfs; a missing one is skipped",
+        "container/test_rootfs.py::test_masked_paths_are_empty_and_cannot_be_written_to",
+    ),
+    Row(
+        "linux.readonlyPaths",
+        "bound on themselves, read-only, with the flags they had; a missing one is skipped",
+        "container/test_rootfs.py::test_read_only_paths_can_be_read_and_not_written_with_all_that_is_below",
+    ),
+    Row("linux.mountLabel", "not yet", "", "SELinux"),
+    Row("linux.personality", "not yet"),
+    Row("linux.memoryPolicy", "not yet", "", "NUMA in the kernel"),
+    Row("linux.intelRdt", "not yet", "", "resctrl"),
+)
