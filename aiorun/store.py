@@ -1,7 +1,8 @@
 """The container's directory below the root: state.json, exec.fifo, and the lock that an id is.
 
 `ROOT/ID/` (0711) is made by mkdir, which is what decides between two creates. state.json is whole or absent: written to another
-name and renamed. Changes are made under flock of the directory, which is never held while waiting.
+name and renamed. config.json is what the container was made from, whole before there is a state. Changes are made under flock of
+the directory, which is never held while waiting.
 
 Who removes a container leaves the mark `removing` there before anything else, and holds its lock until all is gone. So whoever
 creates or starts it meanwhile learns that the other one has won, and of two deletes the second waits.
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-_STATE, _NEXT_STATE, FIFO = "state.json", ".state.json", "exec.fifo"
+_STATE, _NEXT_STATE, _CONFIG, FIFO = "state.json", ".state.json", "config.json", "exec.fifo"
 _REMOVING = "removing"
 # A delete that is killed on the way can be done again: what it needs goes last.
 _REMOVED_LAST = {_STATE: 1, _REMOVING: 2}
-_STATE_LIMIT = 1 << 24
+_FILE_LIMIT = 1 << 27  # more than any checked config.json has as ASCII
 _ID_LIMIT = 1024
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _FORKNOEXEC = 0x40  # PF_FORKNOEXEC, linux/sched.h: set from fork to execve
@@ -49,6 +50,7 @@ class State(Record):
     private_pid_namespace: bool = True
     annotations: dict[str, str] = {}
     hooks: dict[str, Any] = {}
+    no_new_keyring: bool = False
 
     def replace(self, **changes: Any) -> State:
         return State(**{**self.__dict__, **changes})
@@ -143,16 +145,13 @@ class Directory:
     def read(self) -> State:
         """The state. Raises ContainerNotFound while it is only being made or removed, AiorunError if it can't be understood."""
         try:
-            fd = os.open(_STATE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+            content = self._read_file(_STATE)
         except FileNotFoundError:
             raise ContainerNotFound(self.id) from None
         except OSError as error:
             raise AiorunError(f'open "{self.path}/{_STATE}": {reason(error)}') from None
-        with open(fd, "rb") as file:
-            content = file.read(_STATE_LIMIT)
         try:
-            document = loads(content)
-            return State(**document)
+            return State(**loads(content))
         except (ValueError, TypeError, AttributeError) as error:
             raise AiorunError(f'read "{self.path}/{_STATE}": {error}') from None
 
@@ -160,16 +159,45 @@ class Directory:
         """Make `state` the state, whole or not at all. To be called within `locked`. Raises InvalidState, AiorunError."""
         self.check_not_removing()
         try:
-            fd = os.open(_NEXT_STATE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
-            try:
-                content = memoryview(dumps(state.__dict__).encode())
-                while content:
-                    content = content[os.write(fd, content) :]
-            finally:
-                os.close(fd)
+            self._write_file(_NEXT_STATE, state.__dict__)
             os.rename(_NEXT_STATE, _STATE, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except OSError as error:
             raise AiorunError(f'write "{self.path}/{_STATE}": {reason(error)}') from None
+
+    def read_config(self) -> dict[str, Any]:
+        """The checked config.json that the container was made from, whatever its bundle has by now. Raises AiorunError."""
+        try:
+            document = loads(self._read_file(_CONFIG))
+        except OSError as error:
+            raise AiorunError(f'open "{self.path}/{_CONFIG}": {reason(error)}') from None
+        except ValueError as error:
+            raise AiorunError(f'read "{self.path}/{_CONFIG}": {error}') from None
+        if not isinstance(document, dict):
+            raise AiorunError(f'read "{self.path}/{_CONFIG}": not a document')
+        return document
+
+    def write_config(self, document: object) -> None:
+        """Keep config.json for exec and its kind, once, before there is a state: so that no `state` or `kill` has to read it.
+
+        Raises AiorunError.
+        """
+        try:
+            self._write_file(_CONFIG, document)
+        except OSError as error:
+            raise AiorunError(f'write "{self.path}/{_CONFIG}": {reason(error)}') from None
+
+    def _read_file(self, name: str) -> bytes:
+        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd), "rb") as file:
+            return file.read(_FILE_LIMIT)
+
+    def _write_file(self, name: str, document: object) -> None:
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
+        try:
+            content = memoryview(dumps(document).encode())
+            while content:
+                content = content[os.write(fd, content) :]
+        finally:
+            os.close(fd)
 
     def check_not_removing(self) -> None:
         """Raises InvalidState once somebody removes the container, or has removed it. To be called within `locked`."""

@@ -59,7 +59,7 @@ PLAN = modules(
 )
 DELETE = modules("runtime.status runtime.delete runtime.hooks", WAITING)
 CREATE = modules(
-    "cli.bundle cli.create cli.shared_flags runtime.create console.signals wire.protocol cgroups.devices linux.file "
+    "cli.bundle cli.create cli.shared_flags runtime.create runtime.init console.signals wire.protocol cgroups.devices linux.file "
     "linux._call linux.interface linux.memory linux.mount linux.numbers linux.process linux.socket launch.sealed launch.spawn "
     "init.main init.devices init.identity init.mounts init.program init.root init.seal init.state",
     SPEC, PLAN, DELETE,
@@ -80,7 +80,7 @@ COMMANDS = {
     "plan": (
         INIT,
         modules("cli.plan cli.tables cli.bundle cli.shared_flags", SPEC, PLAN, DELETE)
-        | modules("runtime.create linux._call linux.file linux.numbers linux.process linux.socket wire.protocol"),
+        | modules("runtime.create runtime.init linux._call linux.file linux.numbers linux.process linux.socket wire.protocol"),
     ),
 }
 # In this order, on one container.

@@ -6,38 +6,39 @@ import os
 import time
 
 from aiorun import cgroups
-from aiorun.errors import AiorunError, ConsoleError, InitFailed, InvalidSpec, ProtocolError, UsageError, reason
-from aiorun.linux import socket
-from aiorun.linux.file import PROC_SUPER_MAGIC, filesystem_type
+from aiorun.errors import AiorunError, InitFailed, reason
 from aiorun.linux.pidfd import start_time
-from aiorun.linux.process import get_rlimit, namespace_type, set_rlimit
 from aiorun.plan import rootfs
-from aiorun.plan.namespaces import FLAGS
-from aiorun.plan.process import RLIMITS
 from aiorun.runtime.compile import compile_for, has_little_memory
 from aiorun.runtime.delete import claim
 from aiorun.runtime.hooks import run_hooks
-from aiorun.runtime.process import SIGKILL, kill, reap_child, send, write_pid_file
+from aiorun.runtime.init import (
+    Child,
+    check_preserved,
+    check_terminal,
+    connect_console,
+    open_named,
+    open_procfs,
+    raise_hard_limits,
+    send_pidfd,
+    set_oom_score,
+    told,
+)
+from aiorun.runtime.process import SIGKILL, kill, write_pid_file
 from aiorun.store import State
 from aiorun.undo import Undo
-from aiorun.waiter import POLLIN
-from aiorun.wire.protocol import LIMIT, Conversation, Failed, Proceed, ProtocolViolation, Ready, RunHooks
+from aiorun.wire.protocol import Failed, Proceed, Ready, RunHooks
 from aiorun.wire.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket as Socket
     from collections.abc import Awaitable, Mapping
 
-    from aiorun.launch.spawn import Spawned, Spawner
+    from aiorun.launch.spawn import Spawner
     from aiorun.plan import Plan
     from aiorun.spec.types import Spec
     from aiorun.store import Directory, Store
     from aiorun.waiter import Waiter
-    from aiorun.wire.protocol import Message
-
-
-_TICK = 0.02  # seconds after which a full queue is tried again: there is no event to wait for. connect(2), EAGAIN
 
 
 class Options(Record):
@@ -61,15 +62,6 @@ class Created(Record):
     pidfd: int
 
 
-def check_terminal(spec: Spec, options: Options) -> None:
-    """A detached terminal needs somebody to receive its master, and only then. Texts byte for byte: engines match them."""
-    terminal = spec["process"].get("terminal", False)
-    if terminal and options.detached and not options.console_socket:
-        raise UsageError("cannot allocate tty if runc will detach without setting console socket")
-    if options.console_socket and not (terminal and options.detached):
-        raise UsageError("cannot use console socket if runc will not detach or allocate tty")
-
-
 async def create(
     store: Store,
     id: str,
@@ -86,7 +78,8 @@ async def create(
     `files` are fds for the init by name: "console", a socket for the terminal's master; "stdin", "stdout", "stderr".
     Raises AiorunError. On an error and on a cancel nothing is left: process, cgroup, mounts and directory are gone.
     """
-    check_terminal(spec, options)
+    terminal = spec["process"].get("terminal", False)
+    check_terminal(terminal, console_socket=options.console_socket, detached=options.detached)
     creation = _Creation(store, id, spec, bundle, options, waiter, spawner)
     try:
         return await creation.run(dict(files or {}))
@@ -107,7 +100,7 @@ class _Creation:
         self._waiter, self._spawner = waiter, spawner
         self._directory: Directory | None = None
         self._cgroup: cgroups.Cgroup | None = None
-        self._init: Spawned | None = None
+        self._init: Child | None = None
         self._closing = Undo()
         self._pid_file_written = False
 
@@ -115,7 +108,7 @@ class _Creation:
         console = "console" in files or bool(self._options.console_socket)
         plan, cgroup = compile_for(self._id, self._spec, self._bundle, self._options, console=console)
         _check_rootfs(rootfs(self._spec, self._bundle))
-        _check_preserved(self._options.preserve)
+        check_preserved(self._options.preserve)
         directory, state = self._take_id(cgroup)
         files = {**files, **await self._open_files(plan, directory)}
         with directory.locked():
@@ -125,19 +118,18 @@ class _Creation:
         linux = self._spec.get("linux", {})
         cgroup.apply(linux.get("resources") or {}, linux.get("devices"))
         files |= self._open_cgroup(cgroup)
-        init = await self._spawn(plan, files)
+        init = await self._spawn(plan, files, cgroup)
         state = state.replace(pid=init.pid, start_time=start_time(init.pid)[0])
         with directory.locked():
             directory.write(state)  # before the init is let into its cgroups: who removes the container has to find it
-        self._set_oom_score(init.pid)
-        conversation = Conversation(init=False)
-        await self._converse(init, conversation, state)
-        self._raise_hard_limits(init.pid)
+        set_oom_score(self._spec["process"], init.pid)
+        await self._converse(init, state)
+        raise_hard_limits(self._spec["process"], init.pid)
         state = state.replace(status="created")
         with directory.locked():
             directory.write(state)
         await self._answer(init)
-        await self._say(init, conversation, Proceed())
+        await init.say(Proceed())
         self._init = None
         return Created(state, init.pidfd)
 
@@ -155,41 +147,25 @@ class _Creation:
             private_pid_namespace=any(n["type"] == "pid" and not n.get("path") for n in namespaces),
             annotations=self._spec.get("annotations") or {},
             hooks={kind: hooks for kind, hooks in (self._spec.get("hooks") or {}).items() if hooks},
+            no_new_keyring=self._options.no_new_keyring,
         )
         directory = self._store.make(self._id)
         self._directory = directory
         self._closing.add(directory.close)
+        directory.write_config(self._spec)
         with directory.locked():
             directory.write(state)
         return directory, state
 
     async def _open_files(self, plan: Plan, directory: Directory) -> dict[str, int]:
         """The files that the init gets by name; ours are closed when create is over."""
-        files = {"proc": self._owned(_open_procfs()), "fifo": self._owned(directory.make_fifo(os.geteuid(), os.getegid()))}
-        for name, path, at in plan.opens:
-            try:
-                files[name] = self._owned(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
-            except OSError as error:
-                raise AiorunError(f'open "{path}" ({at}): {reason(error)}') from None
-            kind = name.removeprefix("ns:")
-            if namespace_type(files[name]) != FLAGS[kind]:
-                raise InvalidSpec(at, f'"{path}" is not a namespace of the type "{kind}"')
+        files = {"proc": self._owned(open_procfs()), "fifo": self._owned(directory.make_fifo(os.geteuid(), os.getegid()))}
+        files |= open_named(plan, self._owned)
         if self._options.console_socket:
-            try:
-                console = await self._connect(self._options.console_socket)
-            except OSError as error:
-                raise ConsoleError(f'connect to the console socket "{self._options.console_socket}": {reason(error)}') from None
+            console = await connect_console(self._waiter, self._options.console_socket)
             self._closing.add(console.close)
             files["console"] = console.fileno()
         return files
-
-    async def _connect(self, path: str) -> Socket:
-        """A connection to a socket, as soon as there is room in its queue. Raises OSError."""
-        while True:
-            try:
-                return socket.connect_at_once(path)
-            except BlockingIOError:
-                await self._waiter.sleep(_TICK)
 
     def _open_cgroup(self, cgroup: cgroups.Cgroup) -> dict[str, int]:
         """The v2 cgroup, for the init to be born into, unless its limit is too low for that. The others it joins by its plan."""
@@ -205,47 +181,20 @@ class _Creation:
         self._closing.add(lambda: os.close(fd))
         return fd
 
-    async def _spawn(self, plan: Plan, files: dict[str, int]) -> Spawned:
+    async def _spawn(self, plan: Plan, files: dict[str, int], cgroup: cgroups.Cgroup) -> Child:
         try:
-            init = await self._spawner.spawn(plan, files)
+            spawned = await self._spawner.spawn(plan, files)
         except OSError as error:
             raise InitFailed(f"unable to start container process: clone: {reason(error)}") from None
-        self._init = init
-        self._closing.add(init.channel.close)
-        return init
+        self._init = Child(spawned, self._waiter, cgroup.oom_kills)
+        self._closing.add(self._init.close)
+        return self._init
 
-    def _set_oom_score(self, pid: int) -> None:
-        score = self._spec["process"].get("oomScoreAdj")
-        if score is None:
-            return
-        try:
-            fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, str(score).encode())
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise AiorunError(f"set process.oomScoreAdj to {score}: {reason(error)}") from None
-
-    def _raise_hard_limits(self, pid: int) -> None:
-        """Hard limits above ours, which only we may raise; the init sets the limits themselves last of all. prlimit(2).
-
-        The init has ours so far. It isn't asked for them: it's another user by now, which takes CAP_SYS_RESOURCE.
-        """
-        for index, limit in enumerate(self._spec["process"].get("rlimits") or []):
-            resource = RLIMITS[limit["type"]]
-            soft, hard = get_rlimit(resource)
-            if limit["hard"] > hard:
-                try:
-                    set_rlimit(resource, soft, limit["hard"], pid=pid)
-                except OSError as error:
-                    raise AiorunError(f"raise the hard limit (process.rlimits[{index}]): {reason(error)}") from None
-
-    async def _converse(self, init: Spawned, conversation: Conversation, state: State) -> None:
+    async def _converse(self, init: Child, state: State) -> None:
         """Lead the init to Ready. Raises InitFailed, HookFailed, ProtocolError."""
-        await self._say(init, conversation, Proceed())
+        await init.say(Proceed())
         while True:
-            message = await self._listen(init, conversation)
+            message = await init.listen()
             if isinstance(message, Ready):
                 return
             if isinstance(message, Failed):
@@ -253,49 +202,12 @@ class _Creation:
             if isinstance(message, RunHooks):
                 for kind in ("prestart", "createRuntime"):
                     await run_hooks(self._waiter, state, kind, "creating", pid=init.pid)
-                await self._say(init, conversation, Proceed())
+                await init.say(Proceed())
 
-    async def _say(self, init: Spawned, conversation: Conversation, message: Message) -> None:
-        try:
-            socket.send(init.channel, conversation.sent(message))
-        except OSError:
-            raise InitFailed(await self._how_it_died(init)) from None
-
-    async def _listen(self, init: Spawned, conversation: Conversation) -> Message:
-        await self._waiter.wait_any({init.channel.fileno(): POLLIN})
-        try:
-            packet, fds = socket.receive(init.channel, LIMIT + 1)
-            for fd in fds:
-                os.close(fd)
-            if fds:
-                raise ProtocolViolation("a message with files")
-            if packet:
-                return conversation.received(packet)
-        except ConnectionResetError:
-            pass  # it died with our Proceed unread, as the out-of-memory killer has it: an end of file all the same
-        except OSError as error:
-            raise ProtocolError(f"unable to start container process: read from init: {reason(error)}") from None
-        except ProtocolViolation as violation:
-            raise ProtocolError(f"unable to start container process: init sent {violation}") from None
-        raise InitFailed(await self._how_it_died(init))
-
-    async def _how_it_died(self, init: Spawned) -> str:
-        """End of file before Ready: with which status, and whether it was the memory limit. Reaps it."""
-        send(init.pidfd, SIGKILL)  # one that only closed its end would have us wait for ever; the status of an exit stays
-        await self._waiter.wait_any({init.pidfd: POLLIN})
-        status = reap_child(init.pidfd)
-        possibly = " (possibly OOM-killed)" if self._cgroup is not None and self._cgroup.oom_kills() else ""
-        return f"unable to start container process: init died with status {status}{possibly}"
-
-    async def _answer(self, init: Spawned) -> None:
+    async def _answer(self, init: Child) -> None:
         """pidfd socket and pid file, complete before the command returns."""
         if self._options.pidfd_socket:
-            try:
-                with_peer = await self._connect(self._options.pidfd_socket)
-                socket.send(with_peer, b"0", (init.pidfd,))
-                with_peer.close()
-            except OSError as error:
-                raise ConsoleError(f'send the pidfd to "{self._options.pidfd_socket}": {reason(error)}') from None
+            await send_pidfd(self._waiter, self._options.pidfd_socket, init.pidfd)
         if self._options.pid_file:
             write_pid_file(self._options.pid_file, init.pid)
             self._pid_file_written = True
@@ -336,11 +248,6 @@ class _Creation:
         self._closing.run()
 
 
-def told(message: Failed) -> str:
-    """The sentence of an init that failed."""
-    return f"{message.text}: {reason(OSError(message.errno, ''))}" if message.errno else message.text
-
-
 def _check_rootfs(path: str) -> None:
     """In runc's words: a directory, and not by a link, which the container could have laid."""
     try:
@@ -351,29 +258,6 @@ def _check_rootfs(path: str) -> None:
         raise AiorunError(f"invalid rootfs: {path} (root.path): not a directory")
     if mode & 0o170000 != 0o040000 or os.path.realpath(path) != path:
         raise AiorunError("invalid rootfs: not an absolute path, or a symlink (root.path)")
-
-
-def _check_preserved(number: int) -> None:
-    """All that the program is to have must be the caller's: ours (the log) are close-on-exec."""
-    for fd in range(3, 3 + number):
-        try:
-            inherited = os.get_inheritable(fd)
-        except OSError:
-            inherited = False
-        if not inherited:
-            raise UsageError(f"--preserve-fds {number}: file descriptor {fd} is not open")
-
-
-def _open_procfs() -> int:
-    """The host's procfs, checked, as an fd: whatever is mounted later, it stays what it is. SECURITY, CVE-2025-52881."""
-    try:
-        fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise AiorunError(f"open /proc: {reason(error)}") from None
-    if filesystem_type(fd) != PROC_SUPER_MAGIC or os.fstat(fd).st_ino != 1:
-        os.close(fd)
-        raise AiorunError("open /proc: not a procfs")
-    return fd
 
 
 def _now() -> str:

@@ -7,8 +7,9 @@ import os
 from aiorun.console import signals as console_signals
 from aiorun.errors import AiorunError
 from aiorun.linux.process import set_child_subreaper
-from aiorun.runtime.create import Options, check_terminal, create
+from aiorun.runtime.create import Options, create
 from aiorun.runtime.delete import destroy
+from aiorun.runtime.init import check_terminal
 from aiorun.runtime.process import kill, reap_child
 from aiorun.runtime.start import start
 from aiorun.undo import Undo
@@ -61,7 +62,7 @@ async def run_foreground(
     if subreaper:
         set_child_subreaper(True)
     options = Options(**{**options.__dict__, "detached": False})
-    check_terminal(spec, options)
+    check_terminal(spec["process"].get("terminal", False), console_socket=options.console_socket, detached=False)
     with Undo() as closing:
         front = _Front(closing) if spec["process"].get("terminal") else None
         if front is not None:

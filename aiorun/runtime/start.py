@@ -111,7 +111,7 @@ def _judge(said: bytes, state: State) -> None:
         except ProtocolViolation as violation:
             raise InitFailed(f"container init sent {violation}") from None
         if isinstance(failure, Failed):
-            from aiorun.runtime.create import told  # only here: else a start goes without all of create's modules
+            from aiorun.runtime.init import told  # only here: else a start goes without all of create's modules
 
             raise InitFailed(told(failure))
     seen = identity(state)

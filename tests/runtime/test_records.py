@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from aiorun.errors import AiorunError
+from aiorun.store import Store
 from tests.conftest import Bundles, CommandLine, need
 from tests.runtime.life import cgroups_of, refused
 from tests.waiting import until
@@ -219,3 +221,28 @@ def test_under_any_limit_a_container_runs_or_says_what_killed_it(
         else:  # the program's own end: it ran, or was killed itself
             assert (ended.returncode, ended.stdout, ended.stderr) in ((0, "ran\n", ""), (137, "", "")), kibibytes
     assert said
+
+
+def test_the_document_is_kept_as_the_container_was_made_from_it(
+    aiorun: CommandLine, bundle: Bundles, container: Containers
+) -> None:
+    made = bundle({"annotations": {"word": "ä"}}, args=["sleep", "1000"])
+    config = bundle.read(made)
+    id = container(made)
+    (made / "config.json").unlink()
+    with Store(str(aiorun.root)).open(id) as directory:
+        assert directory.read_config() == config
+        os.truncate(f"{directory.path}/config.json", 10)
+        with pytest.raises(AiorunError, match=f'^read "{directory.path}/config.json": '):
+            directory.read_config()
+        os.unlink(f"{directory.path}/config.json")
+        with pytest.raises(AiorunError, match=f'^open "{directory.path}/config.json": no such file or directory$'):
+            directory.read_config()
+    assert os.stat(aiorun.root / id / "state.json").st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("keyring", [True, False])
+def test_whether_there_is_a_keyring_is_kept(aiorun: CommandLine, bundle: Bundles, container: Containers, keyring: bool) -> None:
+    id = container(sleeper(bundle), *([] if keyring else ["--no-new-keyring"]))
+    with Store(str(aiorun.root)).open(id) as directory:
+        assert directory.read().no_new_keyring is not keyring
