@@ -89,6 +89,8 @@ LIFE = {
     "state c": (CONTAINER | {"pwd"}, modules("cli.state runtime.status", STORE)),
     "list": (CONTAINER | {"pwd"}, modules("cli.list cli.shared_flags cli.tables runtime.status", STORE)),
     "ps --format json c": (CONTAINER, modules("cli.ps cli.shared_flags runtime.ps waiter linux.poll", STORE)),
+    "pause c": (CONTAINER, modules("cli.pause runtime.pause runtime.status console.signals waiter linux.poll", STORE)),
+    "resume c": (CONTAINER, modules("cli.resume runtime.pause runtime.status", STORE)),
     "start c": (CONTAINER, modules("cli.start runtime.start wire.protocol", DELETE)),
     "kill c KILL": (CONTAINER, modules("cli.kill runtime.kill runtime.status", WAITING)),
     "delete --force c": (CONTAINER, modules("cli.delete", DELETE)),

@@ -172,7 +172,7 @@ class Cgroup:
                 sent |= pids
         finally:
             if self.frozen():
-                self._thaw_quietly()  # a frozen v1 process dies only once it is thawed
+                self.thaw_quietly()  # a frozen v1 process dies only once it is thawed
 
     async def _freeze_quietly(self, waiter: Waiter) -> None:
         try:
@@ -189,7 +189,7 @@ class Cgroup:
             stopped = await self._freeze(waiter, _FREEZE_SECONDS)
         finally:
             if not stopped:  # cancelled, too: nobody knows then that someone has to thaw it
-                self._thaw_quietly()
+                self.thaw_quietly()
         if not stopped:
             raise CgroupError(f"freeze cgroup {self._freezer()}: its processes did not stop within {_FREEZE_SECONDS:g} seconds")
 
@@ -197,7 +197,8 @@ class Cgroup:
         self._request_freeze()
         return await _until(waiter, self._has_stopped, seconds)
 
-    def _thaw_quietly(self) -> None:
+    def thaw_quietly(self) -> None:
+        """`thaw`, where it's no fault that the cgroup is gone."""
         try:
             self.thaw()
         except CgroupError:

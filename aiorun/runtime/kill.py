@@ -67,7 +67,7 @@ async def kill(store: Store, id: str, signal: int, *, waiter: Waiter, all: bool 
     try:
         if not send(pidfd, signal):
             raise InvalidState("container not running")
-        if signal == SIGKILL and now == states.PAUSED:
+        if signal == SIGKILL and cgroup.frozen():  # now, since a pause may have been faster
             cgroup.thaw()  # a frozen process of v1 doesn't die
     finally:
         os.close(pidfd)

@@ -12,6 +12,7 @@ from trio.lowlevel import enable_ki_protection
 from aiorun.errors import ContainerNotFound, InvalidState
 from aiorun.runtime import delete as deleting
 from aiorun.runtime import kill as killing
+from aiorun.runtime import pause as pausing
 from aiorun.runtime import status as states
 from aiorun.runtime.process import SIGKILL, await_death, end_of_child, send
 from aiorun.runtime.start import start
@@ -138,6 +139,25 @@ class Container:
                 with trio.move_on_after(patience):
                     await self.wait()
         return await self.wait()
+
+    @enable_ki_protection
+    async def pause(self) -> None:
+        """Stop all its processes where they are; returns when they have stopped. A checkpoint; a cancel leaves it unpaused.
+
+        Raises InvalidState ("container not running", also for one that is paused already), ContainerNotFound, CgroupError.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._exit is not None:
+            raise InvalidState("container not running")
+        await pausing.pause(self._store, self.id, waiter=self._waiter, created=self._state.created)
+
+    @enable_ki_protection
+    async def resume(self) -> None:
+        """Let its processes go on. A checkpoint. Raises InvalidState ("container not paused"), ContainerNotFound, CgroupError."""
+        await trio.lowlevel.checkpoint()
+        if self._exit is not None:
+            raise InvalidState("container not paused")
+        pausing.resume(self._store, self.id, created=self._state.created)
 
     @enable_ki_protection
     async def delete(self, *, force: bool = False) -> None:

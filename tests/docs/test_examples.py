@@ -51,7 +51,9 @@ PREPARE = {
     "delete": ["aiorun create --bundle quiet web"],
     "kill": ["aiorun create --bundle quiet web"],
     "list": ["aiorun create --bundle quiet web"],
+    "pause": ["aiorun create --bundle quiet web"],
     "ps": ["aiorun create --bundle quiet web"],
+    "resume": ["aiorun create --bundle quiet web", "aiorun pause web"],
     "start": ["aiorun create --bundle quiet web"],
     "state": ["aiorun create --bundle quiet web"],
 }

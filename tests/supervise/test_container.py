@@ -370,3 +370,24 @@ async def test_a_container_whose_directory_somebody_took_away_is_ended_all_the_s
     hidden.rename(root_dir / "job")
     until(lambda: aiorun.state("job")["status"] == "stopped", "the state to say so")
     aiorun("delete", "job", check=True)
+
+
+async def test_a_paused_container_is_resumed_or_ended(runtime: aiorun.Runtime, jobs: Jobs) -> None:
+    async with runtime.container("job", **jobs.options(*SLEEPS)) as job:
+        with pytest.raises(aiorun.InvalidState, match=r"^container not paused$"):
+            await job.resume()
+        await job.start()
+        await job.pause()
+        assert job.status == "paused"
+        with pytest.raises(aiorun.InvalidState, match=r"^container not running$"):
+            await job.pause()
+        await job.resume()
+        assert job.status == "running"
+        await job.pause()
+        assert (await job.stop(grace=0)).signal == signal.SIGKILL
+        with pytest.raises(aiorun.InvalidState, match=r"^container not running$"):
+            await job.pause()
+        with pytest.raises(aiorun.InvalidState, match=r"^container not paused$"):
+            await job.resume()
+    with pytest.raises(aiorun.InvalidState, match=r"^container not running$"):
+        await job.pause()
