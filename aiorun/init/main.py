@@ -80,6 +80,15 @@ def executors(kinds: Collection[type[ops.Operation]]) -> Executors:
         from aiorun.init import hooks
 
         found |= {ops.AskForHooks: hooks.ask_for_hooks, ops.RunHook: hooks.run_hook}
+    if not {ops.SetScheduler, ops.SetIoPriority, ops.SetPersonality, ops.SetMemoryPolicy}.isdisjoint(kinds):
+        from aiorun.init import scheduling
+
+        found |= {
+            ops.SetScheduler: scheduling.set_scheduler,
+            ops.SetIoPriority: scheduling.set_io_priority,
+            ops.SetPersonality: scheduling.set_personality,
+            ops.SetMemoryPolicy: scheduling.set_memory_policy,
+        }
     return found
 
 

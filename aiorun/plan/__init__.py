@@ -101,6 +101,10 @@ def _inside(spec: Spec, request: Request, namespaces: Namespaces) -> Iterator[op
     yield from compile_protections(linux)
     if private:
         yield from final_propagation(linux)  # after the protections: what is unbindable can't be bound on itself
+    if linux.get("personality") or linux.get("memoryPolicy"):
+        from aiorun.plan.scheduling import compile_domain
+
+        yield from compile_domain(linux)
     yield from compile_identity(process)
     yield ops.Report()
     yield ops.AwaitStart("fifo")

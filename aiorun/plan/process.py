@@ -26,6 +26,10 @@ def compile_identity(process: Process) -> Iterator[ops.Operation]:
     user = process.get("user", {})
     if process.get("noNewPrivileges"):
         yield ops.SetNoNewPrivileges()
+    if process.get("scheduler") or process.get("ioPriority"):
+        from aiorun.plan.scheduling import compile_priorities
+
+        yield from compile_priorities(process)
     sets = process.get("capabilities") or {}
     yield ops.DropBounding(mask(sets.get("bounding")))
     if not any(entry.startswith("HOME=") for entry in environment(process)):

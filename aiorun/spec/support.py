@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 # (the property, the values of it that aiorun lacks: none named means all). `[]` is each item of an array,
 # `{}` each name in an object. An option is meant with its value, too: idmap is idmap=… as well.
 TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("process.scheduler", ()),
-    ("process.ioPriority", ()),
     ("process.apparmorProfile", ()),
     ("process.selinuxLabel", ()),
     ("mounts[].uidMappings", ()),
@@ -31,8 +29,6 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("linux.seccomp", ()),
     ("linux.intelRdt", ()),
     ("linux.netDevices{}", ()),
-    ("linux.memoryPolicy", ()),
-    ("linux.personality", ()),
     ("linux.mountLabel", ()),
 )
 

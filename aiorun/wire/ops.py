@@ -344,6 +344,52 @@ class SetNoNewPrivileges(Operation):
         return f"set no_new_privs ({self.at})"
 
 
+class SetScheduler(Operation):
+    """The scheduling policy `number`; `times` are runtime, deadline and period in nanoseconds. sched_setattr(2)."""
+
+    name: str
+    number: int
+    nice: int
+    priority: int
+    flags: int
+    times: tuple[int, ...]
+    at: str = "process.scheduler"
+
+    def describe(self) -> str:
+        return f"set the scheduler {self.name} ({self.at})"
+
+
+class SetIoPriority(Operation):
+    name: str
+    number: int
+    priority: int
+    at: str = "process.ioPriority"
+
+    def describe(self) -> str:
+        return f"set the I/O priority {self.priority} of {self.name} ({self.at})"
+
+
+class SetPersonality(Operation):
+    name: str
+    number: int
+    at: str = "linux.personality"
+
+    def describe(self) -> str:
+        return f"set the execution domain {self.name} ({self.at})"
+
+
+class SetMemoryPolicy(Operation):
+    """The NUMA policy `number`, flags included, for `nodes`. set_mempolicy(2)."""
+
+    name: str
+    number: int
+    nodes: tuple[int, ...]
+    at: str = "linux.memoryPolicy"
+
+    def describe(self) -> str:
+        return f"set the memory policy {self.name} ({self.at})"
+
+
 class SetUmask(Operation):
     mask: int
     at: str = "process.user.umask"

@@ -34,6 +34,9 @@ def everything() -> dict[str, Any]:
         kind: [HOOK] for kind in ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
     }
     made["process"]["oomScoreAdj"] = 5
+    made["process"]["scheduler"] = {"policy": "SCHED_BATCH"}
+    made["process"]["ioPriority"] = {"class": "IOPRIO_CLASS_BE"}
+    made["linux"] |= {"personality": {"domain": "LINUX32"}, "memoryPolicy": {"mode": "MPOL_LOCAL"}}
     made["mounts"] += [
         {"destination": "/mnt", "type": "none", "source": "src", "options": ["rbind", "ro"]},
         {"destination": "/mnt", "type": "none", "source": "none", "options": ["remount", "bind", "rw"]},
@@ -88,6 +91,12 @@ RULES = [
     ("SealRoot", "DropBounding", "mounting needs CAP_SYS_ADMIN"),
     ("FinalPropagation", "DropBounding", "mounting needs CAP_SYS_ADMIN"),
     ("SetNoNewPrivileges", "SetCapabilities", "a filter needs either of the two"),
+    ("JoinCgroup", "SetScheduler", "real time is the cgroup's to give"),
+    ("createContainer", "SetScheduler", "hooks have none of the program's priorities"),
+    ("SetScheduler", "SetIds", "what is above the usual needs CAP_SYS_NICE"),
+    ("SetIoPriority", "SetIds", "what is above the usual needs CAP_SYS_ADMIN"),
+    ("SetPersonality", "Report", "what the kernel refuses fails create"),
+    ("SetMemoryPolicy", "Report", "what the kernel refuses fails create"),
     ("DropBounding", "SetIds", "dropping needs CAP_SETPCAP, which setuid takes"),
     ("ChangeDirectory", "SetIds", "root may enter what the user may not"),
     ("SetIds", "VerifyDirectory", "the user may enter what root may not"),

@@ -72,7 +72,17 @@ ROWS = (
         "container/test_rootfs.py::test_read_only_paths_can_be_read_and_not_written_with_all_that_is_below",
     ),
     Row("linux.mountLabel", "not yet", "", "SELinux"),
-    Row("linux.personality", "not yet"),
-    Row("linux.memoryPolicy", "not yet", "", "NUMA in the kernel"),
+    Row(
+        "linux.personality",
+        "personality(2): LINUX and LINUX32; flags, of which the specification has none, are an error",
+        "container/test_scheduling.py::test_the_program_has_the_execution_domain_asked_for",
+    ),
+    Row(
+        "linux.memoryPolicy",
+        "set_mempolicy(2); nodes as a list of ranges, which some modes need and others don't take",
+        "container/test_scheduling.py::test_the_program_has_the_memory_policy_asked_for "
+        "plan/test_scheduling.py::test_what_makes_no_sense_is_named",
+        "a kernel with NUMA, else its error; WEIGHTED_INTERLEAVE: Linux 6.9, PREFERRED_MANY: 5.15",
+    ),
     Row("linux.intelRdt", "not yet", "", "resctrl"),
 )

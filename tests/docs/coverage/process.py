@@ -85,7 +85,18 @@ ROWS = (
     ),
     Row("process.apparmorProfile", "not yet", "", "AppArmor"),
     Row("process.selinuxLabel", "not yet", "", "SELinux"),
-    Row("process.scheduler", "not yet"),
-    Row("process.ioPriority", "not yet"),
+    Row(
+        "process.scheduler",
+        "sched_setattr(2), every policy and flag; what the policy doesn't have (a priority, a runtime) is an error",
+        "container/test_scheduling.py::test_the_program_has_the_scheduler_asked_for "
+        "container/test_scheduling.py::test_the_program_runs_in_real_time "
+        "plan/test_scheduling.py::test_what_makes_no_sense_is_named",
+        "SCHED_DEADLINE: all processors; SCHED_FIFO, SCHED_RR on cgroup v1: `realtimeRuntime`; else the kernel's error",
+    ),
+    Row(
+        "process.ioPriority",
+        "ioprio_set(2) of the process; real time, best effort, idle; 0 to 7",
+        "container/test_scheduling.py::test_the_program_has_the_io_priority_asked_for",
+    ),
     Row("process.execCPUAffinity", "not yet: it is `exec`'s. Without effect on a container's first process, as specified"),
 )
