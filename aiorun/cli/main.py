@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # The order is that of the help. Only the module of the command that is asked for is imported.
 COMMANDS = {
+    "check": ("check", "show what this host and a bundle lack"),
     "create": ("create", "create a container"),
     "delete": ("delete", "delete a container and all that it holds"),
     "features": ("features", "show what this aiorun can do"),
