@@ -14,8 +14,6 @@ from aiorun.cli.main import COMMANDS
 from tests.cli.program import AIORUN, run
 from tests.conftest import need
 
-OURS = {"plan", "check"}  # commands that runc doesn't have
-
 MISTAKES = [
     ["nosuch"],
     ["help", "nosuch"],
@@ -116,14 +114,6 @@ def test_a_mistake_ends_as_runcs(tmp_path: Path, arguments: list[str]) -> None:
     ours = run_aiorun(*root, *arguments, cwd=tmp_path)
     assert (ours.returncode, comparable(ours.stderr)) == (theirs.returncode, comparable(theirs.stderr))
     assert comparable(ours.stdout).split("\n\n")[0] == comparable(theirs.stdout).split("\n\n")[0]
-
-
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in OURS])
-def test_a_command_has_runcs_flags(name: str) -> None:
-    flag = re.compile(r"^   (--\S+)(?: value)?", re.MULTILINE)
-    theirs = set(flag.findall(run_runc(name, "--help").stdout.partition("OPTIONS:")[2]))
-    ours = set(flag.findall(run_aiorun(name, "--help").stdout.partition("OPTIONS:")[2]))
-    assert {name.rstrip(",") for name in theirs} <= {name.rstrip(",") for name in ours}
 
 
 @pytest.mark.parametrize("format", ["text", "json"])
