@@ -7,6 +7,7 @@ import stat
 
 from aiorun.init import root
 from aiorun.init.state import StepFailed
+from aiorun.linux import mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ def make_device(init: Init, step: ops.MakeDevice) -> None:
         is_new = True
     except FileExistsError:
         is_new = False
+    except PermissionError:  # in a user namespace nobody makes a device: capabilities(7), CAP_MKNOD
+        os.close(parent)
+        _bind_device(init, step)
+        return
     finally:
         os.umask(before)
     found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
@@ -36,6 +41,18 @@ def make_device(init: Init, step: ops.MakeDevice) -> None:
             os.chown(f"self/fd/{found}", step.uid, step.gid, dir_fd=init.procfs)
     finally:
         os.close(found)
+
+
+def _bind_device(init: Init, step: ops.MakeDevice) -> None:
+    """The host's node of the same path, if it is the same device, mounted on an empty file. Owner and mode are the host's."""
+    tree = mount.open_tree(mount.AT_FDCWD, step.target, clone=True)
+    status = os.fstat(tree)
+    if stat.S_IFMT(status.st_mode) != stat.S_IFMT(step.mode) or status.st_rdev != os.makedev(step.major, step.minor):
+        raise StepFailed(f"{step.complaint()}: the host has another file there")
+    target = root.make(init.root, step.target, directory=False)
+    mount.move_mount(tree, target)
+    os.close(tree)
+    os.close(target)
 
 
 def make_symlink(init: Init, step: ops.MakeSymlink) -> None:

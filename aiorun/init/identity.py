@@ -119,10 +119,29 @@ def verify_directory(init: Init, step: ops.VerifyDirectory) -> None:
 def set_ids(init: Init, step: ops.SetIds) -> None:
     process.keep_capabilities(True)
     _give_stdio_to(step.uid)
-    process.set_groups(step.groups)
+    set_groups(init, step.groups)
     process.set_gid(step.gid)
     process.set_uid(step.uid)
     process.set_dumpable(False)  # prctl(2): a change of ids makes it what fs.suid_dumpable says
+
+
+def set_groups(init: Init, groups: tuple[int, ...]) -> None:
+    """The supplementary groups. Where a user namespace forbids to set them, none may be asked for. user_namespaces(7), "deny"."""
+    try:
+        process.set_groups(groups)
+    except PermissionError as error:
+        if not _may_not_set_groups(init):
+            raise
+        if groups:
+            raise StepFailed("cannot set any additional groups in a rootless container (process.user.additionalGids)") from error
+
+
+def _may_not_set_groups(init: Init) -> bool:
+    fd = os.open("self/setgroups", os.O_RDONLY | os.O_CLOEXEC, dir_fd=init.procfs)
+    try:
+        return os.read(fd, 16).strip() == b"deny"
+    finally:
+        os.close(fd)
 
 
 def _give_stdio_to(uid: int) -> None:

@@ -89,17 +89,26 @@ def executors(kinds: Collection[type[ops.Operation]]) -> Executors:
             ops.SetPersonality: scheduling.set_personality,
             ops.SetMemoryPolicy: scheduling.set_memory_policy,
         }
+    if ops.BecomeRoot in kinds or ops.MakeTimeNamespace in kinds:
+        from aiorun.init import namespaces
+
+        found |= {
+            ops.FindSources: namespaces.find_sources,
+            ops.BecomeRoot: namespaces.become_root,
+            ops.UnshareIpc: namespaces.unshare_ipc,
+            ops.MakeTimeNamespace: namespaces.make_time_namespace,
+        }
     return found
 
 
-def run(plan: Plan, execute: Executors, files: dict[str, int], channel: Socket) -> NoReturn:
+def run(plan: Plan, execute: Executors, files: dict[str, int], channel: Socket, *, closed: bool = True) -> NoReturn:
     """Execute `plan`, here, in the process that the clone made. Ends in the user's program or in exit 1; never returns.
 
     `execute` is what `executors` has found for it, `files` are the caller's fds by name, `channel` is the conversation
-    with the parent (aiorun.wire.protocol).
+    with the parent (aiorun.wire.protocol). Unless `closed`, the parent can write our maps until its first Proceed.
     """
     try:
-        process.set_dumpable(False)  # first of all: CVE-2016-9962
+        process.set_dumpable(not closed)  # first of all: CVE-2016-9962
         process.exit_on((_HUP, _INT, _QUIT, _TERM))
         seal.shut()
         _take_stdio(files)
@@ -107,6 +116,8 @@ def run(plan: Plan, execute: Executors, files: dict[str, int], channel: Socket) 
         seal.keep_only(init, channel.fileno(), plan.preserve)
         os.umask(0o022)
         init.await_proceed()
+        if not closed:
+            process.set_dumpable(False)
         for step in plan.operations:
             _execute(init, step, execute[type(step)])
     except BaseException:  # noqa: BLE001, S110 - a traceback would read files of the container's by our paths

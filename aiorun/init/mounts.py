@@ -38,9 +38,21 @@ def open_root(init: Init, step: ops.OpenRoot) -> None:
         return
     if step.shared:
         _make_parent_private(init, step.source)
-    tree = linux.open_tree(linux.AT_FDCWD, step.source, clone=True, recursive=True)
-    linux.move_mount_to(tree, step.source)
+    held = _held(init, step.source)
+    if held < 0:
+        tree = linux.open_tree(linux.AT_FDCWD, step.source, clone=True, recursive=True)
+        linux.move_mount_to(tree, step.source)
+    else:
+        tree = linux.open_tree(held, "", clone=True, recursive=True)
+        linux.move_mount(tree, held)
+        os.close(held)
     init.root = tree
+
+
+def _held(init: Init, source: str) -> int:
+    """What FindSources got hold of at this path, from here on ours; -1 if there's nothing."""
+    held = init.sources.get(source)
+    return held.pop() if held else -1
 
 
 def _make_parent_private(init: Init, path: str) -> None:
@@ -153,7 +165,7 @@ def _mount_the_old_way(init: Init, step: ops.Mount, parameters: tuple[tuple[str,
 
 
 def bind(init: Init, step: ops.Bind) -> None:
-    tree = linux.open_tree(linux.AT_FDCWD, step.source, clone=True, recursive=step.recursive)
+    tree = _copy_of_source(init, step)
     if step.target.rstrip("/") == "/proc" and filesystem_type(tree) != PROC_SUPER_MAGIC:
         raise StepFailed(f'{step.complaint()}: "/proc" cannot be covered by something that is not proc')
     directory = stat.S_ISDIR(os.fstat(tree).st_mode)
@@ -165,6 +177,19 @@ def bind(init: Init, step: ops.Bind) -> None:
     finally:
         os.close(target)
     _finish(init, tree, step, flags_done=False)
+
+
+def _copy_of_source(init: Init, step: ops.Bind) -> int:
+    held = _held(init, step.source)
+    try:
+        return linux.open_tree(linux.AT_FDCWD, step.source, clone=True, recursive=step.recursive)
+    except PermissionError:
+        if held < 0:
+            raise
+        return linux.open_tree(held, "", clone=True, recursive=step.recursive)
+    finally:
+        if held >= 0:
+            os.close(held)
 
 
 def _finish(init: Init, tree: int, step: ops.Mount | ops.Bind, *, flags_done: bool) -> None:

@@ -28,6 +28,7 @@ class Init:
     def __init__(self, files: dict[str, int], channel: Socket) -> None:
         self.files = files
         self.root = -1  # the mount of the root file system, once OpenRoot has been
+        self.sources: dict[str, list[int]] = {}  # what FindSources got hold of, by path: an O_PATH fd for each that will ask
         self.program = ""  # what FindProgram found
         self.extra_env: tuple[str, ...] = ()  # what SetHome found
         self.directory_pending = ""  # a cwd that root may not enter, tried again as the user

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import select
 
-from aiorun.errors import LauncherDied, reason
+from aiorun.errors import LauncherDied, SpawnFailed, reason
 from aiorun.launch.launcher import LIMIT
 from aiorun.launch.sealed import real_binary
-from aiorun.launch.spawn import Spawned
+from aiorun.launch.spawn import Spawned, reap_all
 from aiorun.linux import socket
 from aiorun.linux.pidfd import pidfd_open, pidfd_send_signal, reap
 from aiorun.waiter import POLLIN, POLLOUT
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _FD = 3  # the launcher's end of the socket
 _SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 _KILL = 9
+_MOST_CHILDREN = 2  # the init, and a joiner
 _PATIENCE = 10.0  # seconds for an answer that a cancelled asker waits for
 
 
@@ -80,7 +81,7 @@ class Launcher:
             await self._waiter.wait_any({running.pidfd: POLLIN})
         try:
             _answer(ours, channel).abandon()
-        except (OSError, LauncherDied):
+        except (OSError, LauncherDied, SpawnFailed):
             pass  # then there's none
 
     def close(self) -> None:
@@ -146,21 +147,22 @@ class _Running:
 def _answer(ours: Socket, channel: int) -> Spawned:
     """What the launcher says of a request, once it has answered or ended. Without an init `ours` is closed.
 
-    `channel` is the inode of the init's end. Raises OSError, as clone did, and LauncherDied.
+    `channel` is the inode of the init's end. Raises SpawnFailed, LauncherDied.
     """
     fds: list[int] = []
     try:
         if not _is_ready(ours):
             _end_orphan(channel)
             raise LauncherDied("the launcher ended while it made an init")
-        packet, fds = socket.receive(ours, LIMIT, 1)
+        packet, fds = socket.receive(ours, LIMIT, _MOST_CHILDREN)
         if not packet:
             raise LauncherDied("the launcher ended before it made an init")
         kind, first, *rest = json.loads(packet)
         if kind == "Spawned" and type(first) is int and not rest and fds:
-            return Spawned(first, fds.pop(), ours)
+            pidfd = fds.pop(0)
+            return Spawned(first, pidfd, ours)
         if kind == "Failed" and type(first) is str and rest and type(rest[0]) is int:
-            raise OSError(rest[0], first) if rest[0] else LauncherDied(f"the launcher: {first}")
+            raise SpawnFailed(first, rest[0])
         raise ValueError("an answer of an unknown kind")
     except (ValueError, TypeError) as error:
         ours.close()
@@ -169,8 +171,7 @@ def _answer(ours: Socket, channel: int) -> Spawned:
         ours.close()
         raise
     finally:
-        for fd in fds:
-            os.close(fd)
+        reap_all(tuple(fds))
 
 
 def _is_ready(ours: Socket) -> bool:

@@ -4,8 +4,8 @@ It holds nothing but the plan at hand: an empty environment, no file but its soc
 supervisor's own child. End of file on the socket, when the supervisor is gone, is its end.
 
     request  ["Spawn", plan, [name, …]] with a file for each name; or ["Spawn"], and the same in a memory file before them
-    answer   ["Spawned", pid] with the pidfd, or ["Failed", text, errno]; over the init's "channel", one of the files,
-             so that each asker waits for its own answer alone
+    answer   ["Spawned", pid] with the pidfd, or ["Failed", text, errno]; in both cases with the pidfds of other children that
+             have ended. Over the init's "channel", one of the files, so that each asker waits for its own answer alone
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import os
 
-from aiorun.errors import AiorunError
+from aiorun.errors import AiorunError, SpawnFailed
 from aiorun.init import main as init  # noqa: F401 - loaded before the first clone
 from aiorun.launch.sealed import ensure
 from aiorun.launch.spawn import clone_init
@@ -63,15 +63,19 @@ def _serve(packet: bytes, files: list[int]) -> None:
         files.remove(named.pop("channel"))
     except (ValueError, TypeError, KeyError, IndexError):
         return  # nothing that our own side sends; it sees the channel closed
+    children: tuple[int, ...] = ()  # of our parent's: the init, and who has to be reaped besides
     try:
-        pid, pidfd = clone_init(plan.decode(document), named, channel, flags=CLONE_PARENT)
-    except OSError as error:
-        _tell(channel, ["Failed", "clone", error.errno or 0])
+        pid, pidfd, ended = clone_init(plan.decode(document), named, channel, flags=CLONE_PARENT)
+    except SpawnFailed as failure:
+        children = failure.ended
+        _tell(channel, ["Failed", failure.text, failure.errno], *children)
     except (ValueError, TypeError, KeyError) as error:
         _tell(channel, ["Failed", f"understand the plan: {error}", 0])
     else:
-        _tell(channel, ["Spawned", pid], pidfd)
-        os.close(pidfd)
+        children = (pidfd, *ended)
+        _tell(channel, ["Spawned", pid], *children)
+    for child in children:
+        os.close(child)
     channel.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from aiorun.errors import SpawnFailed
 from aiorun.init.main import executors, run
 from aiorun.linux import process, socket
 from aiorun.linux.pidfd import pidfd_send_signal, reap
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
         async def spawn(self, plan: Plan, files: Mapping[str, int]) -> Spawned:
             """Clone an init for `plan`, with copies of `files` under their names. The caller keeps its own fds.
 
-            The init waits for its first Proceed. Raises OSError (clone), LauncherDied.
+            The init waits for its first Proceed. Raises SpawnFailed, LauncherDied.
             """
 
 
@@ -51,24 +52,50 @@ class HereSpawner:
     async def spawn(self, plan: Plan, files: Mapping[str, int]) -> Spawned:
         ours, theirs = socket.pair()
         try:
-            pid, pidfd = clone_init(plan, dict(files), theirs)
-        except OSError:
+            pid, pidfd, ended = clone_init(plan, dict(files), theirs)
+        except SpawnFailed as failure:
             ours.close()
+            reap_all(failure.ended)
             raise
         finally:
             theirs.close()
+        reap_all(ended)
         return Spawned(pid, pidfd, ours)
 
 
-def clone_init(plan: Plan, files: dict[str, int], channel: Socket, *, flags: int = 0) -> tuple[int, int]:
-    """Clone an init here that talks over `channel`: (pid, pidfd). With CLONE_PARENT it is our parent's child. Raises OSError."""
+def reap_all(pidfds: tuple[int, ...]) -> None:
+    """Reap children of ours that are about to end, and let go of them."""
+    for pidfd in pidfds:
+        try:
+            reap(pidfd)
+        except OSError:
+            pass  # somebody else in this process waits for all children; or it's no process at all
+        os.close(pidfd)
+
+
+def clone_init(plan: Plan, files: dict[str, int], channel: Socket, *, flags: int = 0) -> tuple[int, int, tuple[int, ...]]:
+    """Clone an init here that talks over `channel`: (pid, pidfd, pidfds of other children that have to be reaped).
+
+    With CLONE_PARENT in `flags` they are our parent's children. Raises SpawnFailed.
+    """
     execute = executors({type(step) for step in plan.operations})
-    pid, pidfd = _clone_into(plan, files, flags)
+    # A user's process whose maps are to be written has to be dumpable, or its uid_map is root's. proc(5)
+    closed = os.geteuid() == 0 or not plan.clone_flags & process.CLONE_NEWUSER
+    ended: tuple[int, ...] = ()
+    if plan.joins:
+        from aiorun.launch.joiner import clone_after_joins
+
+        pid, pidfd, ended = clone_after_joins(plan, files, flags)
+    else:
+        try:
+            pid, pidfd = _clone_into(plan, files, flags)
+        except OSError as error:
+            raise SpawnFailed("clone", error.errno or 0) from None
     if pid == 0:
-        for name in (plan.join_pid, "cgroup"):  # they have served
+        for name in (plan.join_pid, "cgroup", *(step.fd for step in plan.joins)):  # they have served
             files.pop(name, None)
-        run(plan, execute, files, channel)
-    return pid, pidfd
+        run(plan, execute, files, channel, closed=closed)
+    return pid, pidfd, ended
 
 
 def _clone_into(plan: Plan, files: dict[str, int], flags: int) -> tuple[int, int]:

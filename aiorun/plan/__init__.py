@@ -32,17 +32,21 @@ __all__ = ["Hierarchy", "Plan", "Request", "compile_plan", "hook_state", "rootfs
 def compile_plan(spec: Spec, request: Request) -> Plan:
     """The plan of a container's init, as far as the user's program. Raises InvalidSpec for what doesn't fit together."""
     namespaces = Namespaces(spec)
+    file_system = tuple(_file_system(spec, request, namespaces))
     return Plan(
         clone_flags=namespaces.clone_flags,
-        join_pid="ns:pid" if "pid" in namespaces.joined else "",
+        join_pid="ns:pid" if "pid" in namespaces.joined and not namespaces.needs_joiner else "",
         opens=namespaces.opens,
         preserve=request.preserve,
         operations=(
-            *_surroundings(request, namespaces),
-            *_file_system(spec, request, namespaces),
+            *_surroundings(request, namespaces, file_system),
+            *file_system,
             *_inside(spec, request, namespaces),
             *compile_execution(spec["process"], request.preserve),
         ),
+        uid_map=namespaces.map("uidMappings"),
+        gid_map=namespaces.map("gidMappings"),
+        joins=namespaces.joins(),
     )
 
 
@@ -51,16 +55,17 @@ def rootfs(spec: Spec, bundle: str) -> str:
     return clean(absolute(spec.get("root", {"path": ""})["path"], bundle))
 
 
-def _surroundings(request: Request, namespaces: Namespaces) -> Iterator[ops.Operation]:
+def _surroundings(request: Request, namespaces: Namespaces, file_system: tuple[ops.Operation, ...]) -> Iterator[ops.Operation]:
     yield ops.NewSession()
-    if not request.no_new_keyring:
-        yield ops.JoinKeyring(f"_ses.{request.id}")
     if request.little_memory:
         yield ops.CopyPages()
     for hierarchy in request.hierarchies:
         yield ops.JoinCgroup(hierarchy.source)
     if request.little_memory and request.unified:
         yield ops.JoinCgroup(request.unified, "cgroup.procs")
+    yield from namespaces.enter(tuple(step.source for step in file_system if isinstance(step, (ops.OpenRoot, ops.Bind))))
+    if not request.no_new_keyring:
+        yield ops.JoinKeyring(f"_ses.{request.id}")
     yield from namespaces.join()
 
 

@@ -6,9 +6,10 @@ import os
 import time
 
 from aiorun import cgroups
-from aiorun.errors import AiorunError, InitFailed, reason
+from aiorun.errors import AiorunError, InitFailed, SpawnFailed, reason
 from aiorun.linux.pidfd import start_time
 from aiorun.plan import rootfs
+from aiorun.plan.namespaces import root_outside
 from aiorun.runtime.compile import compile_for, has_little_memory
 from aiorun.runtime.delete import claim
 from aiorun.runtime.hooks import run_hooks
@@ -122,6 +123,11 @@ class _Creation:
         state = state.replace(pid=init.pid, start_time=start_time(init.pid)[0])
         with directory.locked():
             directory.write(state)  # before the init is let into its cgroups: who removes the container has to find it
+        if plan.uid_map:
+            from aiorun.runtime.id_maps import give_pipes, write_maps
+
+            await write_maps(self._waiter, init.pid, plan)
+            give_pipes(files, plan)
         set_oom_score(self._spec["process"], init.pid)
         await self._converse(init, state)
         raise_hard_limits(self._spec["process"], init.pid)
@@ -159,7 +165,10 @@ class _Creation:
 
     async def _open_files(self, plan: Plan, directory: Directory) -> dict[str, int]:
         """The files that the init gets by name; ours are closed when create is over."""
-        files = {"proc": self._owned(open_procfs()), "fifo": self._owned(directory.make_fifo(os.geteuid(), os.getegid()))}
+        files = {
+            "proc": self._owned(open_procfs()),
+            "fifo": self._owned(directory.make_fifo(*root_outside(plan, os.geteuid(), os.getegid()))),
+        }
         files |= open_named(plan, self._owned)
         if self._options.console_socket:
             console = await connect_console(self._waiter, self._options.console_socket)
@@ -184,8 +193,8 @@ class _Creation:
     async def _spawn(self, plan: Plan, files: dict[str, int], cgroup: cgroups.Cgroup) -> Child:
         try:
             spawned = await self._spawner.spawn(plan, files)
-        except OSError as error:
-            raise InitFailed(f"unable to start container process: clone: {reason(error)}") from None
+        except SpawnFailed as failure:
+            raise InitFailed(f"unable to start container process: {told(failure)}") from None
         self._init = Child(spawned, self._waiter, cgroup.oom_kills)
         self._closing.add(self._init.close)
         return self._init

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _socket import socket as Socket
     from collections.abc import Callable
 
+    from aiorun.errors import SpawnFailed
     from aiorun.launch.spawn import Spawned
     from aiorun.plan import Plan
     from aiorun.spec.types import Process
@@ -192,6 +193,6 @@ class Child:
         return InitFailed(f"{_UNABLE}: init died with status {status}{possibly}")
 
 
-def told(message: Failed) -> str:
-    """The sentence of an init that failed."""
+def told(message: Failed | SpawnFailed) -> str:
+    """The sentence of an init that failed, or of the attempt to make one."""
     return f"{message.text}: {reason(OSError(message.errno, ''))}" if message.errno else message.text

@@ -41,6 +41,35 @@ class JoinNamespace(Operation):
         return f'join the {self.kind} namespace "{self.path}" ({self.at})'
 
 
+class FindSources(Operation):
+    """Take hold of what is at the host's paths `sources` as the caller's user: the container's root may not get there."""
+
+    sources: tuple[str, ...]
+    at: str
+
+    def describe(self) -> str:
+        return f"find the sources of the mounts ({self.at})"
+
+
+class MakeTimeNamespace(Operation):
+    """A time namespace whose clocks differ from the host's by `offsets`: (clock, seconds, nanoseconds). time_namespaces(7)."""
+
+    offsets: tuple[tuple[str, int, int], ...]
+    at: str
+
+    def describe(self) -> str:
+        return f"make a time namespace ({self.at})"
+
+
+class BecomeRoot(Operation):
+    """Become user and group 0 of the user namespace that we are in, with no other groups."""
+
+    at: str
+
+    def describe(self) -> str:
+        return f"become root of the user namespace ({self.at})"
+
+
 class CopyPages(Operation):
     """Have every page that we share with our parent as a copy of our own, charged to its cgroup and not to the container's.
 
@@ -73,6 +102,13 @@ class UnshareCgroup(Operation):
 
     def describe(self) -> str:
         return "make a cgroup namespace"
+
+
+class UnshareIpc(Operation):
+    """An IPC namespace that belongs to the user namespace's root: its message queues show who made it."""
+
+    def describe(self) -> str:
+        return "make an ipc namespace"
 
 
 class NewSession(Operation):

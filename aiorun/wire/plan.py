@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiorun.wire.ops import OPERATIONS, Operation
+from aiorun.wire.ops import OPERATIONS, JoinNamespace, Operation
 from aiorun.wire.record import Record
 
 TYPE_CHECKING = False
@@ -18,18 +18,35 @@ class Plan(Record):
     opens: tuple[tuple[str, str, str], ...]  # (name, path, JSON path) of the host's files that the parent opens for the init
     preserve: int  # fds after 2 that are the program's
     operations: tuple[Operation, ...]
+    uid_map: tuple[tuple[int, int, int], ...] = ()  # of a new user namespace: (first id inside, first id outside, how many)
+    gid_map: tuple[tuple[int, int, int], ...] = ()
+    joins: tuple[JoinNamespace, ...] = ()  # made before the clone, by a joiner: a process of their own
 
 
 def encode(plan: Plan) -> dict[str, Any]:
     """What a launcher needs of the plan, as plain JSON values."""
-    operations = [[type(step).__name__, *(getattr(step, name) for name in step.fields)] for step in plan.operations]
-    return {"clone_flags": plan.clone_flags, "join_pid": plan.join_pid, "preserve": plan.preserve, "operations": operations}
+    return {
+        "clone_flags": plan.clone_flags,
+        "join_pid": plan.join_pid,
+        "preserve": plan.preserve,
+        "operations": [_encode_step(step) for step in plan.operations],
+        "joins": [_encode_step(step) for step in plan.joins],
+    }
+
+
+def _encode_step(step: Operation) -> list[Any]:
+    return [type(step).__name__, *(getattr(step, name) for name in step.fields)]
 
 
 def decode(document: dict[str, Any]) -> Plan:
     """The reverse. Raises KeyError, TypeError for what isn't a plan."""
-    operations = tuple(OPERATIONS[name](*(_tuples(value) for value in values)) for name, *values in document["operations"])
-    return Plan(int(document["clone_flags"]), str(document["join_pid"]), (), int(document["preserve"]), operations)
+    operations, joins = (tuple(map(_decode_step, document[member])) for member in ("operations", "joins"))
+    return Plan(int(document["clone_flags"]), str(document["join_pid"]), (), int(document["preserve"]), operations, joins=joins)
+
+
+def _decode_step(step: list[Any]) -> Any:
+    name, *values = step
+    return OPERATIONS[name](*(_tuples(value) for value in values))
 
 
 def _tuples(value: Any) -> Any:

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 import aiorun
+from aiorun.errors import SpawnFailed
 from aiorun.launch import client
 from aiorun.launch.client import Launcher
 from aiorun.linux import socket
@@ -280,7 +281,7 @@ def test_a_garbled_answer_is_an_error_and_its_files_are_closed(answer: tuple[byt
 def test_what_a_launcher_could_not_do_comes_with_its_errno() -> None:
     ours, theirs = socket.pair()
     socket.send(theirs, b'["Failed","clone",11]')
-    with pytest.raises(OSError, match="clone") as failed:
+    with pytest.raises(SpawnFailed, match="clone") as failed:
         client._answer(ours, 0)
     assert failed.value.errno == 11
     theirs.close()

@@ -29,7 +29,9 @@ REQUEST = Request(
 
 # FULL asks for what isn't there yet, and its namespaces don't fit its names: made so that the whole of it compiles
 COMPLETE = changed(
-    changed(FULL, ("linux", "namespaces"), [{"type": kind} for kind in ("mount", "uts", "ipc", "pid", "network")]),
+    changed(
+        FULL, ("linux", "namespaces"), [{"type": kind} for kind in ("mount", "uts", "ipc", "pid", "network", "user", "time")]
+    ),
     ("mounts", 7, "options"),
     ["rbind"],
 )

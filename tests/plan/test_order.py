@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aiorun.plan import Hierarchy
+from aiorun.plan.namespaces import outside
 from aiorun.wire.ops import OPERATIONS
 from tests.plan.plans import document, order, plan, steps
 
@@ -42,6 +43,18 @@ def everything() -> dict[str, Any]:
         {"destination": "/mnt", "type": "none", "source": "none", "options": ["remount", "bind", "rw"]},
         {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]},
     ]
+    return made
+
+
+def mapped() -> dict[str, Any]:
+    """The same in a user namespace, with a clock of its own and its own IPC."""
+    made = everything()
+    made["linux"] |= {
+        "namespaces": [{"type": kind} for kind in ("pid", "mount", "network", "cgroup", "uts", "user", "time", "ipc")],
+        "timeOffsets": {"boottime": {"secs": 5}},
+        "uidMappings": [{"containerID": 0, "hostID": 5, "size": 1}],
+        "gidMappings": [{"containerID": 0, "hostID": 6, "size": 2}],
+    }
     return made
 
 
@@ -110,6 +123,25 @@ RULES = [
 ]
 
 
+MAPPED_RULES = [
+    ("JoinCgroup", "FindSources", "the cgroups are the host's root's"),
+    ("FindSources", "BecomeRoot", "the sources are the caller's"),
+    ("MakeTimeNamespace", "BecomeRoot", "/proc/self is the caller's, while nobody may look into us"),
+    ("BecomeRoot", "JoinKeyring", "the keyring is its root's"),
+    ("BecomeRoot", "UnshareIpc", "the message queues are its root's"),
+    ("BecomeRoot", "UnshareCgroup", "the namespace belongs to the user namespace"),
+    ("UnshareIpc", "Mount", "mqueue is of the IPC namespace that it is mounted in"),
+    ("BecomeRoot", "SetPropagation", "what is made is its root's"),
+]
+
+
+@pytest.mark.parametrize(("first", "then", "why"), MAPPED_RULES)
+def test_in_a_user_namespace_all_of_the_one_comes_before_all_of_the_other(first: str, then: str, why: str) -> None:
+    names = labels(mapped(), hierarchies=HIERARCHIES, little_memory=True)
+    last_of_first = max(index for index, name in enumerate(names) if name == first)
+    assert last_of_first < names.index(then), why
+
+
 @pytest.mark.parametrize(("first", "then", "why"), RULES)
 def test_all_of_the_one_kind_comes_before_all_of_the_other(first: str, then: str, why: str) -> None:
     names = labels(everything(), hierarchies=HIERARCHIES, console=True, little_memory=True)
@@ -119,7 +151,7 @@ def test_all_of_the_one_kind_comes_before_all_of_the_other(first: str, then: str
 
 def test_the_document_of_the_order_has_every_operation_there_is() -> None:
     """So that a new operation is given its place in the table above."""
-    known = set(order(everything(), hierarchies=HIERARCHIES, console=True, little_memory=True))
+    known = set(order(everything(), hierarchies=HIERARCHIES, console=True, little_memory=True)) | set(order(mapped()))
     elsewhere = {"MoveRoot", "ChangeRoot"}  # in place of PivotRoot
     assert set(OPERATIONS) - elsewhere == known
 
@@ -146,6 +178,38 @@ def test_a_joined_pid_namespace_is_the_clones_affair() -> None:
     assert compiled.opens == (("ns:pid", "/ns/pid", "linux.namespaces[0].path"),)
     assert compiled.clone_flags == 0x20000
     assert "JoinNamespace" not in order(made)
+
+
+PATHS = [{"type": kind, "path": f"/ns/{kind}"} for kind in ("user", "mount", "pid", "network", "time", "cgroup")]
+
+
+def test_with_a_user_namespace_that_is_joined_all_but_the_mounts_are_the_joiners_affair() -> None:
+    made = document(namespaces=[*PATHS, {"type": "ipc"}, {"type": "uts"}])
+    made["mounts"] = []
+    compiled = plan(made)
+    assert [step.kind for step in compiled.joins] == ["pid", "network", "time", "cgroup", "user"]
+    assert [step.kind for step in steps(made) if type(step).__name__ == "JoinNamespace"] == ["mount"]
+    assert (compiled.join_pid, compiled.uid_map, compiled.gid_map) == ("", (), ())
+    assert compiled.clone_flags == 0x4000000  # uts; ipc is its root's to make
+    assert "FindSources" not in order(made), "the sources are those of the mount namespace that is joined"
+
+
+def test_a_new_user_namespace_has_maps_and_needs_a_joiner_only_with_namespaces_of_others() -> None:
+    maps = {
+        "uidMappings": [{"containerID": 0, "hostID": 5, "size": 1}],
+        "gidMappings": [{"containerID": 1, "hostID": 6, "size": 2}],
+    }
+    new = [{"type": "user"}, {"type": "mount"}]
+    compiled = plan({**document(namespaces=new, **maps), "hostname": ""})
+    assert (compiled.uid_map, compiled.gid_map, compiled.joins) == (((0, 5, 1),), ((1, 6, 2),), ())
+    assert compiled.clone_flags == 0x10020000
+    joined = plan({**document(namespaces=[*new, {"type": "network", "path": "/ns/net"}], **maps), "hostname": ""})
+    assert [step.kind for step in joined.joins] == ["network"]
+
+
+@pytest.mark.parametrize(("id", "outside_"), [(0, 100), (4, 104), (5, -1), (9, -1), (10, 7), (11, -1)])
+def test_an_id_is_looked_up_in_the_maps(id: int, outside_: int) -> None:
+    assert outside(((0, 100, 5), (10, 7, 1)), id, -1) == outside_
 
 
 def test_hooks_stand_where_they_run() -> None:

@@ -22,9 +22,11 @@ OPERATIONS = (
 
 
 def test_a_plan_is_the_same_after_the_wire_but_for_what_the_parent_opens() -> None:
-    plan = Plan(0x20000, "ns:pid", (("ns:pid", "/x", "linux.namespaces[0].path"),), 3, OPERATIONS)
+    joins = (ops.JoinNamespace("user", 0x10000000, "ns:user", "/x", "linux.namespaces[0].path"),)
+    opens = (("ns:pid", "/x", "linux.namespaces[0].path"),)
+    plan = Plan(0x20000, "ns:pid", opens, 3, OPERATIONS, uid_map=((0, 1, 2),), gid_map=((0, 3, 4),), joins=joins)
     again = decode(json.loads(json.dumps(encode(plan))))
-    assert again == Plan(0x20000, "ns:pid", (), 3, OPERATIONS)
+    assert again == Plan(0x20000, "ns:pid", (), 3, OPERATIONS, joins=joins)
 
 
 @pytest.mark.parametrize("size", [65_536, 1 << 20])
@@ -58,6 +60,7 @@ def example(annotation: str) -> Any:
         "int": 5,
         "bool": True,
         "tuple[int, ...]": (1, 2),
+        "tuple[tuple[str, int, int], ...]": (("text", 5, 5),),
         "tuple[str, ...]": ("a", "b"),
         "dict[str, Any]": {"a": "b"},
         "tuple[tuple[str, str | None], ...]": (("a", None), ("b", "c")),

@@ -12,16 +12,43 @@ ROWS = (
         "container/test_namespaces.py::test_a_namespace_that_is_not_listed_is_the_callers "
         "container/test_namespaces.py::test_a_list_of_namespaces_that_makes_no_sense_is_refused",
     ),
-    Row("linux.namespaces[].type", "not yet", values="user"),
-    Row("linux.namespaces[].type", "not yet", "", "Linux 5.6", values="time"),
+    Row(
+        "linux.namespaces[].type",
+        "new, with maps, or joined, alone or with others of it. What is made anew belongs to it; devices are bound from the host",
+        "container/test_user_namespaces.py::test_root_of_a_new_user_namespace_is_another_user_outside "
+        "container/test_user_namespaces.py::test_its_namespaces_belong_to_it_and_all_that_a_container_has_is_there "
+        "container/test_user_namespaces.py::test_a_user_namespace_is_joined_alone_or_with_others_of_it "
+        "container/test_user_namespaces.py::test_a_new_user_namespace_goes_with_namespaces_of_the_host",
+        values="user",
+    ),
+    Row(
+        "linux.namespaces[].type",
+        "new, with offsets, or joined; the program and the hooks before it are inside",
+        "container/test_user_namespaces.py::test_a_time_namespace_has_its_own_clocks "
+        "container/test_user_namespaces.py::test_a_time_namespace_is_joined",
+        "Linux 5.6",
+        values="time",
+    ),
     Row(
         "linux.namespaces[].path",
         "absolute; joined by setns(2), in whatever order they are listed; one of another type is an error",
         "container/test_namespaces.py::test_all_of_them_may_be_joined_at_once "
         "container/test_namespaces.py::test_a_path_that_is_no_namespace_of_the_type_is_an_error_with_its_place",
     ),
-    Row("linux.uidMappings, linux.gidMappings", "not yet"),
-    Row("linux.timeOffsets", "not yet", "", "Linux 5.6"),
+    Row(
+        "linux.uidMappings, linux.gidMappings",
+        "written from outside: by root as they are, by a user with newuidmap and newgidmap, for his own id alone without. "
+        "A new user namespace without them is an error, and so are they without one; where one is joined, it has its own",
+        "container/test_user_namespaces.py::test_root_of_a_new_user_namespace_is_another_user_outside "
+        "container/test_user_namespaces.py::test_maps_that_make_no_sense_are_an_error_with_their_place",
+    ),
+    Row(
+        "linux.timeOffsets",
+        "set before anybody is in the time namespace; without a new one they are an error",
+        "container/test_user_namespaces.py::test_a_time_namespace_has_its_own_clocks "
+        "container/test_user_namespaces.py::test_offsets_that_make_no_sense_are_an_error",
+        "Linux 5.6",
+    ),
     Row(
         "linux.devices",
         "c, u, b, p, anywhere, with mode and owner; a different file in its place is an error",
