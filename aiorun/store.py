@@ -50,6 +50,7 @@ class State(Record):
     private_pid_namespace: bool = True
     annotations: dict[str, str] = {}
     hooks: dict[str, Any] = {}
+    updated: dict[str, Any] = {}  # of linux.resources: what `update` has changed since
     no_new_keyring: bool = False
 
     def replace(self, **changes: Any) -> State:

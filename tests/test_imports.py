@@ -91,6 +91,14 @@ LIFE = {
     "ps --format json c": (CONTAINER, modules("cli.ps cli.shared_flags runtime.ps waiter linux.poll", STORE)),
     "pause c": (CONTAINER, modules("cli.pause runtime.pause runtime.status console.signals waiter linux.poll", STORE)),
     "resume c": (CONTAINER, modules("cli.resume runtime.pause runtime.status", STORE)),
+    "update --pids-limit 20 c": (
+        CONTAINER,
+        modules(
+            "cli.update cli.sizes cgroups.restore runtime.update runtime.status spec.document spec.checks spec.shapes "
+            "spec.support",
+            STORE,
+        ),
+    ),
     "start c": (CONTAINER, modules("cli.start runtime.start wire.protocol", DELETE)),
     "kill c KILL": (CONTAINER, modules("cli.kill runtime.kill runtime.status", WAITING)),
     "delete --force c": (CONTAINER, modules("cli.delete", DELETE)),

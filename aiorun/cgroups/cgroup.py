@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from aiorun.cgroups.restore import Before
     from aiorun.waiter import Waiter
 
     Resources = Mapping[str, Any]  # linux.resources of a checked config.json
@@ -42,6 +43,7 @@ class Cgroup:
     def __init__(self, paths: dict[str, str]) -> None:
         self.paths = paths
         self._made: list[str] = []
+        self._before: Before | None = None
 
     # --- life
 
@@ -132,13 +134,24 @@ class Cgroup:
 
     # --- limits: v1 and v2
 
-    def apply(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None = None, *, update: bool = False) -> None:
+    def apply(
+        self,
+        resources: Resources,
+        devices: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        update: bool = False,
+        before: Before | None = None,
+    ) -> None:
         """Set what `linux.resources` asks for. Zero means unset, -1 unlimited, as in runc.
 
         The device rules are completed by the default ones (`aiorun.cgroups.devices.device_rules`; `devices` is
-        linux.devices), and left alone in an `update`: CRI's updates deny everything. Raises CgroupError that names the
-        JSON path, the value and the file.
+        linux.devices), and left alone in an `update`: CRI's updates deny everything. `before` remembers what each limit
+        was. Raises CgroupError that names the JSON path, the value and the file.
         """
+        self._before = before
+        self._apply(resources, devices, update=update)
+
+    def _apply(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None, *, update: bool) -> None:
         raise NotImplementedError
 
     # --- processes

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from aiorun.cgroups.restore import Before
+
     Resources = Mapping[str, Any]
 
 RESOURCES = "linux.resources"
@@ -19,11 +21,15 @@ UNLIMITED = (-1, 2**64 - 1)  # the second is the first in Go's uint64
 
 
 class Controller:
-    """The files of one controller in one cgroup. `directory` is None where the host doesn't have the controller."""
+    """The files of one controller in one cgroup. `directory` is None where the host doesn't have the controller.
 
-    def __init__(self, name: str, directory: str | None) -> None:
+    `before` remembers what a file held before it was written to.
+    """
+
+    def __init__(self, name: str, directory: str | None, before: Before | None = None) -> None:
         self.name = name
         self.directory = directory
+        self._before = before
 
     def has(self, file: str) -> bool:
         return self.directory is not None and os.path.exists(f"{self.directory}/{file}")
@@ -37,7 +43,10 @@ class Controller:
         try:
             if self.directory is None:
                 raise FileNotFoundError
-            files.write(f"{self.directory}/{file}", *(values or (str(asked),)))
+            values = values or (str(asked),)
+            if self._before is not None:
+                self._before.remember(self.directory, file, values)
+            files.write(f"{self.directory}/{file}", *values)
         except OSError as error:
             if error.errno in ignore:
                 return False
@@ -62,10 +71,13 @@ def given(resources: Resources, group: str, *names: str) -> list[Any]:
     return [values.get(name) or None for name in names]
 
 
-def set_pids(controller: Controller, resources: Resources) -> None:
-    """pids.limit, v1 and v2 alike. Here zero is a limit (1, as runc has it: the first process doesn't count its entry)."""
+def set_pids(controller: Controller, resources: Resources, *, update: bool = False) -> None:
+    """pids.limit, v1 and v2 alike. Here zero is a limit (1, as runc has it: the first process doesn't count its entry).
+
+    Not so in an update, in which Docker and `runc update` mean "as it was" by it.
+    """
     limit = (resources.get("pids") or {}).get("limit")
-    if limit is not None:
+    if limit is not None and not (update and limit == 0):
         controller.set("pids.limit", limit, "pids.max", "max" if limit < 0 else str(limit or 1))
 
 

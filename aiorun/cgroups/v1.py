@@ -50,7 +50,7 @@ class CgroupV1(Cgroup):
 
     # --- limits
 
-    def apply(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None = None, *, update: bool = False) -> None:
+    def _apply(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None, *, update: bool) -> None:
         if resources.get("unified"):
             raise CgroupError("set linux.resources.unified: this host has cgroup v1, and unified is for v2")
         set_cpuset(self._controller("cpuset"), resources)
@@ -58,7 +58,7 @@ class CgroupV1(Cgroup):
             self._set_devices(resources, devices)
         self._set_memory(resources)
         self._set_cpu(resources)
-        set_pids(self._controller("pids"), resources)
+        set_pids(self._controller("pids"), resources, update=update)
         if resources.get("blockIO"):
             from aiorun.cgroups.block_io import set_v1
 
@@ -68,7 +68,7 @@ class CgroupV1(Cgroup):
         set_rdma(self._controller("rdma"), resources)
 
     def _controller(self, name: str) -> Controller:
-        return Controller(name, self.paths.get(name))
+        return Controller(name, self.paths.get(name), self._before)
 
     def _set_devices(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None) -> None:
         from aiorun.cgroups.devices import DeviceRule, device_list, device_rules
@@ -123,6 +123,8 @@ class CgroupV1(Cgroup):
         if rt_period:
             cpu.set("cpu.realtimePeriod", rt_period, "cpu.rt_period_us")
         if rt_runtime:
+            if cpu.directory is not None:
+                self._realtime_above(os.path.dirname(cpu.directory), rt_period, rt_runtime)
             cpu.set("cpu.realtimeRuntime", rt_runtime, "cpu.rt_runtime_us")
         if idle == 0 and cpu.has("cpu.idle"):
             cpu.set("cpu.idle", idle, "cpu.idle")  # first: an idle cgroup takes no shares
@@ -142,6 +144,19 @@ class CgroupV1(Cgroup):
             cpu.set("cpu.burst", burst, "cpu.cfs_burst_us")
         if idle:
             cpu.set("cpu.idle", idle, "cpu.idle")
+
+    def _realtime_above(self, path: str, period: int | None, runtime: int) -> None:
+        """A cgroup without realtime has none for its children: one above that nobody has set up gets as much as the container.
+
+        Documentation/scheduler/sched-rt-group.rst
+        """
+        if files.read_or(f"{path}/cpu.rt_runtime_us", "").strip() != "0":
+            return  # it has some, or is above the mount
+        self._realtime_above(os.path.dirname(path), period, runtime)
+        parent = Controller("cpu", path, self._before)
+        if period:
+            parent.set("cpu.realtimePeriod", period, "cpu.rt_period_us")
+        parent.set("cpu.realtimeRuntime", runtime, "cpu.rt_runtime_us")
 
     def _set_network(self, resources: Resources) -> None:
         network = resources.get("network") or {}

@@ -54,9 +54,9 @@ class CgroupV2(Cgroup):
 
     # --- limits
 
-    def apply(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None = None, *, update: bool = False) -> None:
+    def _apply(self, resources: Resources, devices: Sequence[Mapping[str, Any]] | None, *, update: bool) -> None:
         self._refuse_v1_only(resources)
-        set_pids(self._controller("pids"), resources)
+        set_pids(self._controller("pids"), resources, update=update)
         self._set_memory(resources)
         if resources.get("blockIO"):
             from aiorun.cgroups.block_io import set_v2
@@ -71,7 +71,7 @@ class CgroupV2(Cgroup):
         self._set_unified(resources)
 
     def _controller(self, name: str) -> Controller:
-        return Controller(name, self.path)
+        return Controller(name, self.path, self._before)
 
     def _refuse_v1_only(self, resources: Resources) -> None:
         """What v2 has no file for is an error, as in crun; runc passes over it. Zero, false and -1 ask for nothing."""
@@ -100,7 +100,7 @@ class CgroupV2(Cgroup):
         memory = self._controller("memory")
         if (resources.get("memory") or {}).get("checkBeforeUpdate"):
             self._refuse_below_usage(limit, swap)
-        swap_only = swap_max(limit, swap)
+        swap_only = swap_max(limit or (self._memory_limit() if swap else None), swap)
         if swap_only is not None:
             # A kernel without swap accounting has no such file, and nothing to limit.
             missing = (2,) if swap_only in ("max", "0") and memory.has("memory.max") else ()
@@ -109,6 +109,11 @@ class CgroupV2(Cgroup):
             memory.set("memory.limit", limit, "memory.max", _number(limit))
         if reservation:
             memory.set("memory.reservation", reservation, "memory.low", _number(reservation))
+
+    def _memory_limit(self) -> int | None:
+        """The limit that an update of memory.swap alone counts from; None for none."""
+        limit = files.read_or(f"{self.path}/memory.max", "max").strip()
+        return None if limit == "max" else int(limit)
 
     def _refuse_below_usage(self, limit: int | None, swap: int | None) -> None:
         used = int(files.read_or(f"{self.path}/memory.current", "0"))

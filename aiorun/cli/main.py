@@ -30,6 +30,7 @@ COMMANDS = {
     "spec": ("spec", "create a new specification file"),
     "start": ("start", "let the program of a created container begin"),
     "state": ("state", "print the state of a container"),
+    "update": ("update", "change the limits of a container"),
 }
 
 # These clone an init out of their own interpreter, which therefore has to be a sealed one. CVE-2019-5736

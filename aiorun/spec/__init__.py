@@ -5,7 +5,7 @@ Pure but for `read`, so the room runs on any system. The types of the document's
 
 from __future__ import annotations
 
-from aiorun.spec.document import check, parse, read, require_process, require_root
+from aiorun.spec.document import check, check_resources, parse, read, require_process, require_root
 from aiorun.spec.support import unsupported
 
 TYPE_CHECKING = False
@@ -22,6 +22,7 @@ __all__ = [
     "Root",
     "Spec",
     "check",
+    "check_resources",
     "default_document",
     "parse",
     "read",

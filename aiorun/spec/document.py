@@ -7,7 +7,7 @@ import stat
 
 from aiorun.errors import AiorunError, InvalidSpec, reason
 from aiorun.spec.checks import members
-from aiorun.spec.shapes import DOCUMENT
+from aiorun.spec.shapes import DOCUMENT, RESOURCES
 from aiorun.wire.json import loads
 
 TYPE_CHECKING = False
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aiorun.spec.checks import Rule
-    from aiorun.spec.types import Process, Root, Spec
+    from aiorun.spec.types import Process, Resources, Root, Spec
 
 CONFIG = "config.json"
 LARGEST = 16 * 2**20
@@ -57,6 +57,20 @@ def check(document: object) -> Spec:
     checked: Any = document
     spec: Spec = checked
     return spec
+
+
+def check_resources(document: object) -> Resources:
+    """The same document, if it's a `linux.resources` that says what is to be changed: an object without a member changes nothing.
+
+    Raises InvalidSpec, with the JSON path below linux.resources.
+    """
+    if document is not None and not isinstance(document, dict):
+        raise InvalidSpec("", "the resources must be a JSON object")
+    asked = {name: group for name, group in (document or {}).items() if group or name not in RESOURCES}
+    members(asked, (RESOURCES, (), None))
+    checked: Any = asked
+    resources: Resources = checked
+    return resources
 
 
 def require_process(spec: Spec) -> Process:

@@ -14,13 +14,17 @@ from aiorun.runtime import delete as deleting
 from aiorun.runtime import kill as killing
 from aiorun.runtime import pause as pausing
 from aiorun.runtime import status as states
+from aiorun.runtime import update as updating
 from aiorun.runtime.process import SIGKILL, await_death, end_of_child, send
 from aiorun.runtime.start import start
+from aiorun.spec import check_resources
 from aiorun.supervise.exit import Exit
 from aiorun.trio_waiter import TrioWaiter
 from aiorun.waiter import POLLIN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trio.lowlevel import FdStream
 
     from aiorun.spec.types import Spec
@@ -158,6 +162,19 @@ class Container:
         if self._exit is not None:
             raise InvalidState("container not paused")
         pausing.resume(self._store, self.id, created=self._state.created)
+
+    @enable_ki_protection
+    async def update(self, resources: Mapping[str, object]) -> None:
+        """Change its limits to what `resources`, in the form of config.json's linux.resources, names. A checkpoint.
+
+        What isn't named, and what is zero, stays as it is; -1 takes a limit away; device rules are left out. Where one limit
+        can't be set none is changed. Raises InvalidSpec, InvalidState, ContainerNotFound, CgroupError.
+        """
+        changes = check_resources(dict(resources))
+        await trio.lowlevel.checkpoint()
+        if self._exit is not None:
+            raise InvalidState("container not running")
+        updating.update(self._store, self.id, changes, created=self._state.created)
 
     @enable_ki_protection
     async def delete(self, *, force: bool = False) -> None:

@@ -56,6 +56,7 @@ PREPARE = {
     "resume": ["aiorun create --bundle quiet web", "aiorun pause web"],
     "start": ["aiorun create --bundle quiet web"],
     "state": ["aiorun create --bundle quiet web"],
+    "update": ["aiorun create --bundle quiet web"],
 }
 
 

@@ -391,3 +391,19 @@ async def test_a_paused_container_is_resumed_or_ended(runtime: aiorun.Runtime, j
             await job.resume()
     with pytest.raises(aiorun.InvalidState, match=r"^container not running$"):
         await job.pause()
+
+
+async def test_an_update_changes_what_it_names(runtime: aiorun.Runtime, jobs: Jobs) -> None:
+    async with runtime.container("job", **jobs.options(*SLEEPS, change={"linux": {"resources": {"pids": {"limit": 50}}}})) as job:
+        directory = job.state.cgroup_paths.get("pids") or job.state.cgroup_paths[""]
+        await job.update({"pids": {"limit": 20}, "memory": {"limit": 0}})
+        assert Path(directory, "pids.max").read_text() == "20\n"
+        with pytest.raises(aiorun.InvalidSpec, match=r"^pids\.limit: must be an integer, not a string$"):
+            await job.update({"pids": {"limit": "5"}})
+        with pytest.raises(aiorun.CgroupError, match=r"^set linux\.resources\.cpu\.cpus to 4000 "):
+            await job.update({"pids": {"limit": 7}, "cpu": {"cpus": "4000"}})
+        assert Path(directory, "pids.max").read_text() == "20\n"
+        await job.kill("KILL")
+        await job.wait()
+        with pytest.raises(aiorun.InvalidState, match=r"^container not running$"):
+            await job.update({"pids": {"limit": 7}})

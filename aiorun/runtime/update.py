@@ -1,0 +1,50 @@
+"""update: other limits for a container that is there."""
+
+from __future__ import annotations
+
+from aiorun import cgroups
+from aiorun.cgroups.restore import Before
+from aiorun.errors import ContainerNotFound, InvalidState
+from aiorun.runtime import status as states
+from aiorun.undo import Undo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from aiorun.spec.types import Resources
+    from aiorun.store import Store
+
+
+def update(store: Store, id: str, changes: Resources, *, created: str = "") -> None:
+    """Set the limits that `changes`, checked by `spec.check_resources`, names; the others stay. All of them, or none.
+
+    Zero leaves a limit as it is, -1 takes it away. Device rules are left out: CRI's updates deny everything. What was changed is
+    recorded in the state. With `created` only the container that was created then.
+    Raises ContainerNotFound, InvalidState, CgroupError.
+    """
+    with store.open(id) as directory, directory.locked():
+        state = directory.read()
+        if created and state.created != created:
+            raise ContainerNotFound(id)
+        now = states.status(state)
+        if now in (states.STOPPED, states.CREATING):
+            raise InvalidState("container not running")
+        directory.check_not_removing()
+        with Undo() as undo:
+            before = Before()
+            undo.add(before.write_back)
+            cgroups.load(state.cgroup_paths).apply(changes, update=True, before=before)
+            directory.write(state.replace(updated=_merged(state.updated, changes)))
+            undo.commit()
+
+
+def _merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What was changed so far. A member that asks for nothing changes nothing; arrays are as they were asked for last."""
+    merged = dict(before)
+    for name, value in changes.items():
+        if name == "devices" or value in (0, "", None, [], {}):
+            continue
+        merged[name] = _merged(before.get(name, {}), value) if isinstance(value, dict) else value
+    return merged
