@@ -80,6 +80,10 @@ def executors(kinds: Collection[type[ops.Operation]]) -> Executors:
         from aiorun.init import hooks
 
         found |= {ops.AskForHooks: hooks.ask_for_hooks, ops.RunHook: hooks.run_hook}
+    if ops.CopyUp in kinds:
+        from aiorun.init import copy_up
+
+        found[ops.CopyUp] = copy_up.copy_up
     if not {ops.SetScheduler, ops.SetIoPriority, ops.SetPersonality, ops.SetMemoryPolicy}.isdisjoint(kinds):
         from aiorun.init import scheduling
 

@@ -82,6 +82,13 @@ def _mount_at(init: Init, fd: int, source: str | None, kind: str | None, flags: 
 
 
 def mount(init: Init, step: ops.Mount) -> None:
+    tree, covered = attach(init, step)
+    os.close(covered)
+    finish(init, tree, step, flags_done=True)
+
+
+def attach(init: Init, step: ops.Mount) -> tuple[int, int]:
+    """The new mount in its place: its fd, and that of the directory which it covers now."""
     parameters = _mode_of_covered(init, step) + step.parameters
     target = _target(init, step, directory=True)
     try:
@@ -92,9 +99,7 @@ def mount(init: Init, step: ops.Mount) -> None:
         if error.errno not in (_EINVAL, _ENOSYS) or not _is_too_much_for_fsconfig(step, error):
             raise
         tree = _mount_the_old_way(init, step, parameters, target)
-    finally:
-        os.close(target)
-    _finish(init, tree, step, flags_done=True)
+    return tree, target
 
 
 def _mode_of_covered(init: Init, step: ops.Mount) -> tuple[tuple[str, str | None], ...]:
@@ -176,7 +181,7 @@ def bind(init: Init, step: ops.Bind) -> None:
         linux.move_mount(tree, target)
     finally:
         os.close(target)
-    _finish(init, tree, step, flags_done=False)
+    finish(init, tree, step, flags_done=False)
 
 
 def _copy_of_source(init: Init, step: ops.Bind) -> int:
@@ -192,7 +197,7 @@ def _copy_of_source(init: Init, step: ops.Bind) -> int:
             os.close(held)
 
 
-def _finish(init: Init, tree: int, step: ops.Mount | ops.Bind, *, flags_done: bool) -> None:
+def finish(init: Init, tree: int, step: ops.Mount | ops.Bind, *, flags_done: bool) -> None:
     """Attributes and propagation of a mount that is in place; the fd is done with."""
     try:
         if not flags_done and step.set | step.clear:

@@ -83,7 +83,8 @@ def _compile_mount(mount: Mount, at: str, spec: Spec, request: Request) -> Itera
         sealed_later = _is_sealed_later(kind, target)
         parameters = tuple(item for item in options.parameters if not (sealed_later and item == ("ro", None)))
         attributes = options.set & ~RDONLY if sealed_later else options.set
-        yield ops.Mount(
+        operation = ops.CopyUp if options.copy_up else ops.Mount
+        yield operation(
             kind, mount.get("source", ""), target, at, parameters, attributes, options.clear, options.set_all, options.clear_all,
             propagation, no_symlinks=kind in ("proc", "sysfs"),
         )  # fmt: skip

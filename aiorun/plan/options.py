@@ -39,7 +39,7 @@ _MS = {"sync": 16, "mand": 64, "dirsync": 128, "noatime": 1024, "nodiratime": 20
 def known() -> set[str]:
     """Every option that `Options` sorts by its name: all but those of the file systems themselves."""
     recursive = {f"r{name}" for name in ATTRIBUTES}
-    return {"bind", "rbind", "remount"} | ATTRIBUTES.keys() | recursive | SUPERBLOCK | NO_EFFECT | PROPAGATION.keys()
+    return {"bind", "rbind", "remount", "tmpcopyup"} | ATTRIBUTES.keys() | recursive | SUPERBLOCK | NO_EFFECT | PROPAGATION.keys()
 
 
 class Options:
@@ -51,11 +51,15 @@ class Options:
         self.parameters: list[tuple[str, str | None]] = []
         self.remount = "remount" in options
         self.bind = kind in ("bind", "rbind") or not {"bind", "rbind"}.isdisjoint(options)
+        self.copy_up = False
         self.recursive = kind == "rbind" or "rbind" in options
         self.flags = 0  # MS_*, for a remount
         for index, option in enumerate(options):
             if not self._take(option) and not self._leave(option):
                 raise InvalidSpec(f"{at}.options[{index}]", f'unknown option "{option}" of a bind mount')
+        if self.copy_up and (kind != "tmpfs" or self.bind or self.remount):
+            at = f"{at}.options[{options.index('tmpcopyup')}]"
+            raise InvalidSpec(at, "only a new tmpfs can begin with a copy of what it covers")
 
     def _take(self, option: str) -> bool:
         """One of the options that mean the same for every file system."""
@@ -71,6 +75,8 @@ class Options:
         elif option[:1] == "r" and option[1:] in ATTRIBUTES:
             set_, clear = ATTRIBUTES[option[1:]]
             self.set_all, self.clear_all = self.set_all & ~clear | set_, self.clear_all & ~set_ | clear
+        elif option == "tmpcopyup":
+            self.copy_up = True
         else:
             return option in ("bind", "rbind", "remount")
         return True

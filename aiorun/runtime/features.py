@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Options that mean more than a flag; those in support.TABLE aren't there yet.
-_MOUNT_EXTENSIONS = ("idmap", "ridmap", "tmpcopyup")
+_MOUNT_EXTENSIONS = ("idmap", "ridmap")
 _SYSTEMD = _SYSTEMD_USER = False  # the drivers that `--systemd-cgroup` chooses
 
 

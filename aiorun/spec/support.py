@@ -21,7 +21,7 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("process.selinuxLabel", ()),
     ("mounts[].uidMappings", ()),
     ("mounts[].gidMappings", ()),
-    ("mounts[].options[]", ("idmap", "ridmap", "tmpcopyup")),
+    ("mounts[].options[]", ("idmap", "ridmap")),
     ("linux.seccomp", ()),
     ("linux.intelRdt", ()),
     ("linux.netDevices{}", ()),

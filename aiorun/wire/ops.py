@@ -212,6 +212,10 @@ class Mount(Operation):
         return f'mount "{self.source}" on "{self.target}" ({self.at})'
 
 
+class CopyUp(Mount):
+    """A tmpfs that begins with a copy of the directory that it covers."""
+
+
 class Bind(Operation):
     """A part of the host's tree. The other fields are Mount's."""
 

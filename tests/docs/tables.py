@@ -81,7 +81,7 @@ def _annotations(base: type) -> dict[str, Any]:
 
 def _makers(name: str) -> list[str]:
     plan = CHECKOUT / "aiorun" / "plan"
-    return [path.name for path in sorted(plan.glob("*.py")) if re.search(rf"\bops\.{name}[(),]", path.read_text())]
+    return [path.name for path in sorted(plan.glob("*.py")) if re.search(rf"\bops\.{name}\b", path.read_text())]
 
 
 # --- rooms

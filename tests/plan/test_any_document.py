@@ -72,7 +72,7 @@ OPTIONS = st.lists(
     st.sampled_from(
         [
             *(*ATTRIBUTES, *(f"r{name}" for name in ATTRIBUTES), *PROPAGATION, *SUPERBLOCK, *NO_EFFECT),
-            *("bind", "rbind", "remount", "size=1m", "mode=755", "x", "=", "a=", ""),
+            *("bind", "rbind", "remount", "tmpcopyup", "size=1m", "mode=755", "x", "=", "a=", ""),
         ]
     ),
     max_size=5,

@@ -42,6 +42,7 @@ def everything() -> dict[str, Any]:
         {"destination": "/mnt", "type": "none", "source": "src", "options": ["rbind", "ro"]},
         {"destination": "/mnt", "type": "none", "source": "none", "options": ["remount", "bind", "rw"]},
         {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]},
+        {"destination": "/var", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "ro"]},
     ]
     return made
 
@@ -85,6 +86,8 @@ RULES = [
     ("NewSession", "JoinKeyring", "the keyring is the session's"),
     ("SetPropagation", "OpenRoot", "nothing shows on the host"),
     ("OpenRoot", "Mount", "mounts are made below the root"),
+    ("OpenRoot", "CopyUp", "mounts are made below the root"),
+    ("CopyUp", "SealMount", "what is copied is written"),
     ("Mount", "MakeDevice", "/dev is a mount"),
     ("Mount", "MakeSymlink", "/dev is a mount"),
     ("CgroupMount", "CgroupSealMount", "the hierarchies are mounted in a tmpfs"),

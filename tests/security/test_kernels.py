@@ -13,7 +13,7 @@ from tests.security.attacks import bind, one_line, swapping, tree, without, with
 _LOOK = """\
 cut -d' ' -f5- /proc/self/mountinfo | sed 's/ - / /; s/master:[0-9]*//'
 ls /proc/self/fd
-ls -ld /made/deep /volume/* /dev/null
+ls -ld /made/deep /volume/* /dev/null /copied/file
 pwd; id; hostname; cat /proc/sys/net/ipv4/ip_forward; echo "$HOME"
 head -c 1 /proc/keys; ls /sys/firmware; echo x > /proc/sys/net/ipv4/ip_forward; touch /volume-ro/x
 """
@@ -40,12 +40,14 @@ def rich(bundle: Bundles, tmp_path: Path) -> Path:
                 "source": "it",
                 "options": ["ro", "nosuid", "noatime", "nosymfollow", "size=64k"],
             },
+            {"destination": "/copied", "type": "tmpfs", "source": "it", "options": ["tmpcopyup", "ro"]},
         ]
 
     made = bundle(change, args=["sh", "-c", _LOOK])
     (made / "rootfs" / "link").symlink_to("../../../../elsewhere")
-    for name in ("elsewhere", "tmpfs"):
+    for name in ("elsewhere", "tmpfs", "copied"):
         (made / "rootfs" / name).mkdir()
+    (made / "rootfs" / "copied" / "file").write_text("y")
     return made
 
 

@@ -91,7 +91,13 @@ ROWS = (
         values="rro rrw rsuid rnosuid rdev rnodev rexec rnoexec ratime rnoatime rdiratime rnodiratime rrelatime rnorelatime "
         "rstrictatime rnostrictatime rsymfollow rnosymfollow",
     ),
-    Row("mounts[].options[]", "not yet", values="tmpcopyup"),
+    Row(
+        "mounts[].options[]",
+        "a new tmpfs begins with a copy of the directory that it covers: contents, owners, modes, times, extended attributes",
+        "container/test_copy_up.py::test_a_tmpfs_begins_with_what_it_covers "
+        "container/test_copy_up.py::test_devices_fifos_and_attributes_are_copied_and_a_socket_is_not",
+        values="tmpcopyup",
+    ),
     Row("mounts[].options[]", "not yet", "", "Linux 5.12", values="idmap ridmap"),
     Row("mounts[].uidMappings, mounts[].gidMappings", "not yet", "", "Linux 5.12"),
     Row(
