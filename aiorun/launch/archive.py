@@ -3,13 +3,14 @@
     python -m aiorun.launch.archive        makes it, for the interpreter that runs this
 
 It lies beside the .pyc files that it stands for, and is no more to be trusted, or less. Python's path finder makes ten
-system calls for each of a command's sixty modules, `aiorun/__main__.py` from here two. A module whose source was changed
-since is imported in the usual way, and so are all where the archive is missing or another Python's.
+system calls for each of a command's sixty modules, the archive's two. A module whose source was changed since is imported in
+the usual way, and so are all where the archive is missing or another Python's.
 
     magic of the interpreter's bytecode (4 bytes), length of the whole (4), of the index (4), index, code, code, …
 
-The index is (directory of the package, {module: (source, is a package, mtime in ns, size, start, length)}), `start` counted
-from the first code. The lengths are little-endian; index and codes are marshalled, one by one.
+The index is (code of aiorun.launch.archive_finder, directory of the package, {module: (source, is a package, mtime in ns, size,
+start, length, what it imports)}), `start` counted from the first code. An extension module of Python's has no code, only its
+place, so that nobody has to search for it. The lengths are little-endian; index and codes are marshalled, one by one.
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ import marshal
 import os
 import sys
 from _frozen_importlib_external import MAGIC_NUMBER
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import find_spec
 
 from aiorun.errors import reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import CodeType
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_FINDER = f"{_PACKAGE}/launch/archive_finder.py"
 _LEFT_OUT = ("aiorun.trio_waiter", "aiorun.supervise")  # what no command may load; scripts import themselves
 
 
@@ -53,26 +57,62 @@ def write() -> None:
 
 def content() -> bytes:
     """The archive of the sources as they are now. Raises OSError, SyntaxError."""
+    sources = dict(_modules())
+    imports: dict[str, tuple[str, ...]] = {}
     entries: dict[str, tuple[str, bool, int, int, int, int]] = {}
     codes = bytearray()
-    for name, source in _modules():
+    for name, source in sources.items():
         status = os.stat(source)  # first: an edit between the two shows as one
         with open(source, "rb") as file:
-            code = marshal.dumps(_compiled(file.read(), source))
+            tree = ast.parse(file.read(), source)
+        imports[name] = tuple(dict.fromkeys(_imports(name, tree.body, sources)))
+        code = marshal.dumps(_compiled(tree, source))
         is_package = source.endswith("/__init__.py")
         entries[name] = (source, is_package, status.st_mtime_ns, status.st_size, len(codes), len(code))
         codes += code
-    index = marshal.dumps((_PACKAGE, entries))
+    for name in sorted({name for names in imports.values() for name in names} - sources.keys()):
+        if place := _extension(name):
+            status = os.stat(place)
+            entries[name] = (place, False, status.st_mtime_ns, status.st_size, 0, 0)
+    modules = {
+        name: (
+            *entry,
+            tuple(needed for needed in imports.get(name, ()) if needed in entries and not needed.startswith(f"{name}.")),
+        )
+        for name, entry in entries.items()
+    }
+    with open(_FINDER, "rb") as file:
+        finder = _compiled(ast.parse(file.read(), _FINDER), _FINDER)
+    index = marshal.dumps((finder, _PACKAGE, modules))
     lengths = (12 + len(index) + len(codes), len(index))
     return b"".join((MAGIC_NUMBER, *(length.to_bytes(4, "little") for length in lengths), index, codes))
 
 
-def _compiled(text: bytes, source: str) -> CodeType:
+def _imports(name: str, body: list[ast.stmt], sources: Mapping[str, str]) -> Iterator[str]:
+    """The modules that a module's own statements import, packages before what is in them. Not what its functions do.
+
+    A package is there before what its `__init__` takes from it: that is left to the statement.
+    """
+    yield name.rpartition(".")[0]
+    for step in body:
+        if isinstance(step, ast.Import):
+            yield from (alias.name for alias in step.names)
+        elif isinstance(step, ast.ImportFrom) and step.module:
+            yield step.module
+            yield from (inner for alias in step.names if (inner := f"{step.module}.{alias.name}") in sources)
+
+
+def _extension(name: str) -> str | None:
+    """Where an extension module is that isn't built into the interpreter."""
+    spec = None if "." in name else find_spec(name)
+    return spec.origin if spec is not None and isinstance(spec.loader, ExtensionFileLoader) else None
+
+
+def _compiled(tree: ast.Module, source: str) -> CodeType:
     """As Python compiles it, but for docstrings, which nobody reads here, and asserts, which are the type checker's.
 
     `from __future__ import annotations` is done by a flag: as an import it would cost a command 0.2 ms.
     """
-    tree = ast.parse(text, source)
     imports = [step for step in tree.body if isinstance(step, ast.ImportFrom) and step.module == "__future__"]
     tree.body = [step for step in tree.body if step not in imports]
     flags = __future__.annotations.compiler_flag if imports else 0
