@@ -31,7 +31,7 @@ _REMOVED_LAST = {_STATE: 1, _REMOVING: 2}
 _FILE_LIMIT = 1 << 27  # more than any checked config.json has as ASCII
 _ID_LIMIT = 1024
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
-_FORKNOEXEC = 0x40  # PF_FORKNOEXEC, linux/sched.h: set from fork to execve
+NEVER_EXECD = 0x40  # PF_FORKNOEXEC, linux/sched.h: set from fork to execve
 
 
 class State(Record):
@@ -292,7 +292,7 @@ def identity(state: State) -> tuple[str, bool] | None:
         started, letter, flags = start_time(state.pid)
     except (ProcessLookupError, ValueError):
         return None
-    return (letter, bool(flags & _FORKNOEXEC)) if started == state.start_time else None
+    return (letter, bool(flags & NEVER_EXECD)) if started == state.start_time else None
 
 
 def read_all(store: Store) -> Iterator[tuple[str, State | AiorunError]]:

@@ -58,12 +58,13 @@ PLAN = modules(
     "wire.ops wire.plan runtime.compile"
 )
 DELETE = modules("runtime.status runtime.delete runtime.hooks", WAITING)
-CREATE = modules(
-    "cli.bundle cli.create cli.shared_flags runtime.create runtime.init console.signals wire.protocol cgroups.devices linux.file "
+SPAWN = modules(
+    "cli.bundle cli.shared_flags runtime.init console.signals wire.protocol linux.file "
     "linux._call linux.interface linux.memory linux.mount linux.numbers linux.process linux.socket launch.sealed launch.spawn "
     "init.main init.devices init.identity init.mounts init.program init.root init.seal init.state",
-    SPEC, PLAN, DELETE,
+    SPEC, PLAN,
 )  # fmt: skip
+CREATE = modules("cli.create runtime.create cgroups.devices", SPAWN, DELETE)
 
 COMMANDS = {
     "--version": (ALWAYS, VERSION),
@@ -99,6 +100,7 @@ LIFE = {
             STORE,
         ),
     ),
+    "exec c true": (INIT, modules("cli.exec runtime.exec runtime.status plan.exec spec.process", SPAWN, WAITING)),
     "start c": (CONTAINER, modules("cli.start runtime.start wire.protocol", DELETE)),
     "kill c KILL": (CONTAINER, modules("cli.kill runtime.kill runtime.status", WAITING)),
     "delete --force c": (CONTAINER, modules("cli.delete", DELETE)),

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["V1", "V2", "Cgroup", "Layout", "Usage", "layout", "load", "locate"]
+__all__ = ["UNIFIED", "V1", "V2", "Cgroup", "Layout", "Usage", "layout", "load", "locate"]
 
 
 def locate(host: Layout, cgroups_path: str | None, id: str) -> Cgroup:

@@ -19,6 +19,7 @@ COMMANDS = {
     "check": ("check", "show what this host and a bundle lack"),
     "create": ("create", "create a container"),
     "delete": ("delete", "delete a container and all that it holds"),
+    "exec": ("exec", "execute one more process in a container"),
     "features": ("features", "show what this aiorun can do"),
     "kill": ("kill", "send a signal (default: SIGTERM) to a container"),
     "list": ("list", "list the containers below --root"),
@@ -34,7 +35,7 @@ COMMANDS = {
 }
 
 # These clone an init out of their own interpreter, which therefore has to be a sealed one. CVE-2019-5736
-MAKE_INITS = frozenset({"create", "run"})
+MAKE_INITS = frozenset({"create", "exec", "run"})
 
 GLOBAL_FLAGS = (
     Flag(("debug",), BOOL, help="enable debug logging"),

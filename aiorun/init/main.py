@@ -84,7 +84,7 @@ def executors(kinds: Collection[type[ops.Operation]]) -> Executors:
         from aiorun.init import copy_up
 
         found[ops.CopyUp] = copy_up.copy_up
-    if not {ops.SetScheduler, ops.SetIoPriority, ops.SetPersonality, ops.SetMemoryPolicy}.isdisjoint(kinds):
+    if not {ops.SetScheduler, ops.SetIoPriority, ops.SetPersonality, ops.SetMemoryPolicy, ops.SetAffinity}.isdisjoint(kinds):
         from aiorun.init import scheduling
 
         found |= {
@@ -92,6 +92,7 @@ def executors(kinds: Collection[type[ops.Operation]]) -> Executors:
             ops.SetIoPriority: scheduling.set_io_priority,
             ops.SetPersonality: scheduling.set_personality,
             ops.SetMemoryPolicy: scheduling.set_memory_policy,
+            ops.SetAffinity: scheduling.set_affinity,
         }
     if ops.BecomeRoot in kinds or ops.MakeTimeNamespace in kinds:
         from aiorun.init import namespaces

@@ -92,13 +92,17 @@ def _is_program(path: str) -> bool:
 
 
 def report(init: Init, step: ops.Report) -> None:
+    """Without an AwaitStart behind it the channel stays open: its end tells the parent that the program is executed."""
     init.say(Ready())
     init.await_proceed()
-    init.leave_parent()
 
 
 def await_start(init: Init, step: ops.AwaitStart) -> None:
-    """Block until somebody reads the fifo. One who is killed between opening and reading has not started us: wait for another."""
+    """Leave the parent, and block until somebody reads the fifo.
+
+    One who is killed between opening and reading has not started us: wait for another.
+    """
+    init.leave_parent()
     path = f"self/fd/{init.files[step.fd]}"
     while True:
         fifo = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=init.procfs)

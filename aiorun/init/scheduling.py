@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from aiorun.linux import scheduling as linux
 
 TYPE_CHECKING = False
@@ -24,3 +26,7 @@ def set_personality(init: Init, step: ops.SetPersonality) -> None:
 
 def set_memory_policy(init: Init, step: ops.SetMemoryPolicy) -> None:
     linux.set_memory_policy(step.number, step.nodes)
+
+
+def set_affinity(init: Init, step: ops.SetAffinity) -> None:
+    os.sched_setaffinity(0, step.cpus)

@@ -104,11 +104,16 @@ def _clone_into(plan: Plan, files: dict[str, int], flags: int) -> tuple[int, int
     if not plan.join_pid:
         return process.clone(plan.clone_flags | flags, cgroup=cgroup)
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    pid = -1
     try:
+        process.set_dumpable(
+            False
+        )  # CVE-2016-9962: others are in that namespace, where the child is before its first instruction
         process.setns(files[plan.join_pid], process.CLONE_NEWPID)
         pid, pidfd = process.clone(plan.clone_flags | flags, cgroup=cgroup)
-        if pid:
-            process.setns(own, process.CLONE_NEWPID)
         return pid, pidfd
     finally:
+        if pid:
+            process.setns(own, process.CLONE_NEWPID)
+            process.set_dumpable(True)
         os.close(own)

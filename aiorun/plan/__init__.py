@@ -16,7 +16,7 @@ from aiorun.plan.mounts import (
     seal_mounts,
 )
 from aiorun.plan.namespaces import Namespaces, compile_names
-from aiorun.plan.process import compile_execution, compile_identity, environment
+from aiorun.plan.process import compile_console, compile_execution, compile_identity, environment
 from aiorun.wire import ops
 from aiorun.wire.plan import Plan
 
@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiorun.spec.types import Hook, Process, Spec
+    from aiorun.spec.types import Hook, Spec
 
 __all__ = ["Hierarchy", "Plan", "Request", "compile_plan", "hook_state", "rootfs"]
 
@@ -96,7 +96,7 @@ def _inside(spec: Spec, request: Request, namespaces: Namespaces) -> Iterator[op
     linux, process = spec.get("linux", {}), spec["process"]
     private = namespaces.private("mount")
     if request.console:
-        yield _console(process, request, mount=private)
+        yield compile_console(process, rows=request.rows, columns=request.columns, mount=private)
     if private:
         yield from seal_mounts(spec)
         if spec.get("root", {}).get("readonly"):
@@ -127,11 +127,6 @@ def _refuse_mounts(spec: Spec) -> None:
     ):
         if value:
             raise InvalidSpec(at, "not possible without a private mount namespace")
-
-
-def _console(process: Process, request: Request, *, mount: bool) -> ops.MakeConsole:
-    size = process.get("consoleSize") or {"height": request.rows, "width": request.columns}
-    return ops.MakeConsole("console", size["height"], size["width"], process.get("user", {}).get("uid", 0), mount)
 
 
 def _has_hooks(spec: Spec, *kinds: str) -> bool:

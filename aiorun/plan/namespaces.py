@@ -18,6 +18,9 @@ FLAGS = {
     "user": 0x10000000, "pid": 0x20000000, "network": 0x40000000, "time": 0x80,
 }  # fmt: skip
 
+# Below /proc/PID/ns, where that isn't the type. namespaces(7)
+FILES = {"mount": "mnt", "network": "net"}
+
 _IPC_SYSCTLS = frozenset({
     "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni",
     "kernel.shm_rmid_forced",

@@ -52,6 +52,12 @@ def compile_capabilities(sets: Capabilities) -> ops.SetCapabilities:
     )
 
 
+def compile_console(process: Process, *, rows: int, columns: int, mount: bool) -> ops.MakeConsole:
+    """The terminal, as large as consoleSize says, else as the caller's: `rows` and `columns`."""
+    size = process.get("consoleSize") or {"height": rows, "width": columns}
+    return ops.MakeConsole("console", size["height"], size["width"], process.get("user", {}).get("uid", 0), mount)
+
+
 def compile_execution(process: Process, preserve: int) -> Iterator[ops.Operation]:
     """The limits come last, since they would bite our own interpreter."""
     for index, limit in enumerate(process.get("rlimits") or []):

@@ -32,6 +32,7 @@ MEMORY_MODES = {
 MEMORY_FLAGS = {"MPOL_F_NUMA_BALANCING": 1 << 13, "MPOL_F_RELATIVE_NODES": 1 << 14, "MPOL_F_STATIC_NODES": 1 << 15}
 _WITHOUT_NODES, _WITH_OR_WITHOUT = ("MPOL_DEFAULT", "MPOL_LOCAL"), ("MPOL_PREFERRED",)
 _NODES = 1024  # MAX_NUMNODES is this at most
+_CPUS = 8192  # CONFIG_NR_CPUS, too
 
 
 def compile_priorities(process: Process) -> Iterator[ops.Operation]:
@@ -52,6 +53,14 @@ def compile_domain(linux: Linux) -> Iterator[ops.Operation]:
         yield ops.SetPersonality(personality["domain"], _DOMAINS[personality["domain"]])
     if policy:
         yield _compile_memory_policy(policy)
+
+
+def compile_affinity(process: Process, when: str) -> Iterator[ops.Operation]:
+    """execCPUAffinity's "initial" or "final": of an exec alone."""
+    at, text = f"process.execCPUAffinity.{when}", (process.get("execCPUAffinity") or {}).get(when, "")
+    cpus = _numbers(str(text), at, "CPU", _CPUS)
+    if cpus:
+        yield ops.SetAffinity(cpus, at)
 
 
 def _compile_scheduler(scheduler: Scheduler) -> ops.SetScheduler:
@@ -79,7 +88,7 @@ def _compile_memory_policy(policy: MemoryPolicy) -> ops.SetMemoryPolicy:
     mode = policy.get("mode")
     if mode is None:
         raise InvalidSpec("linux.memoryPolicy.mode", "is required")
-    nodes = _node_list(policy.get("nodes", ""))
+    nodes = _numbers(policy.get("nodes", ""), "linux.memoryPolicy.nodes", "node", _NODES)
     if nodes and mode in _WITHOUT_NODES:
         raise InvalidSpec("linux.memoryPolicy.nodes", f"{mode} takes no nodes")
     if not nodes and mode not in (*_WITHOUT_NODES, *_WITH_OR_WITHOUT):
@@ -88,16 +97,16 @@ def _compile_memory_policy(policy: MemoryPolicy) -> ops.SetMemoryPolicy:
     return ops.SetMemoryPolicy(mode, MEMORY_MODES[mode] | flags, nodes)
 
 
-def _node_list(text: str) -> tuple[int, ...]:
+def _numbers(text: str, at: str, what: str, limit: int) -> tuple[int, ...]:
     """ "0-3,7" as numbers, in order. cpuset(7), "List format"."""
     found: set[int] = set()
     for part in text.split(",") if text.strip() else ():
         first, dash, last = part.strip().partition("-")
         bounds = (first, last if dash else first)
         if not all(bound.isascii() and bound.isdigit() and len(bound) < 5 for bound in bounds):
-            raise InvalidSpec("linux.memoryPolicy.nodes", 'must be a list of nodes such as "0-3,7"')
+            raise InvalidSpec(at, f'must be a list of {what}s such as "0-3,7"')
         low, high = int(bounds[0]), int(bounds[1])
-        if low > high or high >= _NODES:
-            raise InvalidSpec("linux.memoryPolicy.nodes", f"no node may be above {_NODES - 1}, and no range run backwards")
+        if low > high or high >= limit:
+            raise InvalidSpec(at, f"no {what} may be above {limit - 1}, and no range run backwards")
         found.update(range(low, high + 1))
     return tuple(sorted(found))

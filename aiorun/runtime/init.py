@@ -153,6 +153,15 @@ class Child:
     def close(self) -> None:
         self.channel.close()
 
+    async def abandon(self, *, frozen: bool) -> None:
+        """End it, and reap it, unless it is in a `frozen` cgroup, in which nothing of v1 dies until somebody thaws it."""
+        self.close()
+        send(self.pidfd, SIGKILL)
+        if not frozen:
+            await self._waiter.wait_any({self.pidfd: POLLIN})
+            reap_child(self.pidfd)
+        os.close(self.pidfd)
+
     async def say(self, message: Message) -> None:
         """Raises InitFailed if it is dead."""
         try:

@@ -13,15 +13,14 @@ from aiorun.runtime.init import check_terminal
 from aiorun.runtime.process import kill, reap_child
 from aiorun.runtime.start import start
 from aiorun.undo import Undo
-from aiorun.waiter import POLLIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiorun.console.terminal import Terminal
     from aiorun.launch.spawn import Spawner
     from aiorun.runtime.create import Created
+    from aiorun.runtime.front import Front
     from aiorun.spec.types import Spec
     from aiorun.store import Store
     from aiorun.waiter import Waiter
@@ -64,10 +63,13 @@ async def run_foreground(
     options = Options(**{**options.__dict__, "detached": False})
     check_terminal(spec["process"].get("terminal", False), console_socket=options.console_socket, detached=False)
     with Undo() as closing:
-        front = _Front(closing) if spec["process"].get("terminal") else None
-        if front is not None:
-            options = front.sized(options)
-        files = {} if front is None else {"console": front.pair.theirs}
+        front, files = None, {}
+        if spec["process"].get("terminal"):
+            from aiorun.runtime.front import Front
+
+            front = Front(closing)
+            files = {"console": front.console}
+            options = Options(**{**options.__dict__, "rows": front.rows, "columns": front.columns})
         created = await create(store, id, spec, bundle, options, waiter=waiter, spawner=spawner, files=files)
         closing.add(lambda: os.close(created.pidfd))
         with console_signals.Signals() as signals:  # also while destroying: an impatient second ^C leaves no half of a container
@@ -82,20 +84,16 @@ async def run_foreground(
 
 
 async def _in_front(
-    store: Store, id: str, created: Created, front: _Front | None, waiter: Waiter, signals: console_signals.Signals
+    store: Store, id: str, created: Created, front: Front | None, waiter: Waiter, signals: console_signals.Signals
 ) -> int:
     passing_on = console_signals.PassingOn(waiter, created.pidfd, signals)
     if front is None:
         await start(store, id, waiter=passing_on)
         await console_signals.forward_until_exit(waiter, created.pidfd, signals)
     else:
-        from aiorun.console import relay
-
-        master = front.pair.receive()
-        relay.prepare(master, front.terminal)
+        front.attach()
         await start(store, id, waiter=passing_on)
-        await relay.relay(waiter, master, terminal=front.terminal, until=created.pidfd, signals=signals)
-        await waiter.wait_any({created.pidfd: POLLIN})
+        await front.serve(waiter, created.pidfd, signals)
     status = reap_child(created.pidfd)
     if status is None:
         raise AiorunError("wait for the container's process: it isn't a child of ours")
@@ -112,20 +110,3 @@ async def _destroy(store: Store, created: Created, waiter: Waiter, *, warn: Call
     except AiorunError as error:
         if warn is not None:
             warn(str(error))
-
-
-class _Front:
-    """The terminal that somebody sits at, and the socket by which the container's master comes."""
-
-    def __init__(self, closing: Undo) -> None:
-        from aiorun.console import terminal
-        from aiorun.console.pair import TerminalPair
-
-        self.terminal: Terminal = terminal.find()
-        closing.add(self.terminal.close)
-        self.pair = TerminalPair()
-        closing.add(self.pair.close)
-
-    def sized(self, options: Options) -> Options:
-        rows, columns = self.terminal.size()
-        return Options(**{**options.__dict__, "rows": rows, "columns": columns})

@@ -30,14 +30,19 @@ def parse(text: bytes | str) -> Spec:
 
     Raises InvalidSpec, with the JSON path of the first fault, or with none where the text isn't JSON.
     """
+    return check(value_of(text, CONFIG))
+
+
+def value_of(text: bytes | str, name: str) -> object:
+    """What `text` is the JSON of; `name` is that of its file. Raises InvalidSpec."""
     try:
-        document = loads(text)
+        value: object = loads(text)
     except ValueError as error:
         message = str(error)
         if not message.startswith(("NaN", "Infinity")):
             message = message[:1].lower() + message[1:]
-        raise InvalidSpec("", f"{CONFIG} is not valid JSON: {message}") from None
-    return check(document)
+        raise InvalidSpec("", f"{name} is not valid JSON: {message}") from None
+    return value
 
 
 def check(document: object) -> Spec:
@@ -94,29 +99,32 @@ def read(bundle: str) -> Spec:
 
     Raises AiorunError where it can't be read (not there, no regular file, more than LARGEST bytes), else as `parse`.
     """
-    path = os.path.join(bundle, CONFIG)
+    return parse(content_of(os.path.join(bundle, CONFIG), CONFIG, missing=f"JSON specification file {CONFIG} not found"))
+
+
+def content_of(path: str, name: str, *, missing: str = "") -> bytes:
+    """The file at `path`, of which errors speak as `name`; `missing` is what they say where there is none. Raises AiorunError."""
     try:
         # O_NONBLOCK: a fifo must not make us wait for a writer
-        config = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise AiorunError(f"JSON specification file {CONFIG} not found") from None
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the bundle's name
+        if missing and isinstance(error, FileNotFoundError):
+            raise AiorunError(missing) from None
         raise AiorunError(f"open {path!a}: {reason(error) if isinstance(error, OSError) else error}") from None
     try:
-        content = _content(config)
+        return _content(fd, name)
     except OSError as error:
-        raise AiorunError(f"read {CONFIG}: {reason(error)}") from None
+        raise AiorunError(f"read {name}: {reason(error)}") from None
     finally:
-        os.close(config)
-    return parse(content)
+        os.close(fd)
 
 
-def _content(config: int) -> bytes:
-    if not stat.S_ISREG(os.fstat(config).st_mode):
-        raise AiorunError(f"{CONFIG} is not a regular file")
+def _content(fd: int, name: str) -> bytes:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise AiorunError(f"{name} is not a regular file")
     content = bytearray()
-    while chunk := os.read(config, LARGEST + 1 - len(content)):
+    while chunk := os.read(fd, LARGEST + 1 - len(content)):
         content += chunk
     if len(content) > LARGEST:
-        raise AiorunError(f"{CONFIG} is larger than {LARGEST >> 20} MiB")
+        raise AiorunError(f"{name} is larger than {LARGEST >> 20} MiB")
     return bytes(content)

@@ -97,6 +97,16 @@ class JoinCgroup(Operation):
         return f'join the cgroup "{self.source}" ({self.at})'
 
 
+class SetAffinity(Operation):
+    """The CPUs that the process may run on, before it joins its cgroup and after. sched_setaffinity(2)."""
+
+    cpus: tuple[int, ...]
+    at: str
+
+    def describe(self) -> str:
+        return f"set the CPU affinity ({self.at})"
+
+
 class UnshareCgroup(Operation):
     """A cgroup namespace whose root is the cgroup that we are in by now."""
 

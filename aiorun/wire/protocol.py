@@ -56,6 +56,7 @@ FROM_INIT: dict[str, dict[type[Message], str]] = {
     "hooks": {Failed: "failed"},
     "hooked": {Ready: "ready", Failed: "failed"},  # once: an attacker who has the init could run the hooks for ever
     "ready": {Failed: "failed"},
+    "created": {Failed: "failed"},  # an exec'd one, which could not be executed after all
 }
 
 _KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Proceed, RunHooks, Ready, Failed)}

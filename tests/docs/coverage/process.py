@@ -98,5 +98,11 @@ ROWS = (
         "ioprio_set(2) of the process; real time, best effort, idle; 0 to 7",
         "container/test_scheduling.py::test_the_program_has_the_io_priority_asked_for",
     ),
-    Row("process.execCPUAffinity", "not yet: it is `exec`'s. Without effect on a container's first process, as specified"),
+    Row(
+        "process.execCPUAffinity",
+        "sched_setaffinity(2) of an exec'd process: `initial` before it joins the container's cgroup, `final` in it. "
+        "Without effect on a container's first process, as specified",
+        "exec/test_process.py::test_the_cpus_are_the_final_ones_of_the_document "
+        "plan/test_exec.py::test_the_cpus_are_set_before_the_cgroup_and_in_it",
+    ),
 )
