@@ -80,6 +80,10 @@ def executors(kinds: Collection[type[ops.Operation]]) -> Executors:
         from aiorun.init import hooks
 
         found |= {ops.AskForHooks: hooks.ask_for_hooks, ops.RunHook: hooks.run_hook}
+    if ops.TakeDevice in kinds:
+        from aiorun.init import network
+
+        found[ops.TakeDevice] = network.take_device
     if ops.CopyUp in kinds:
         from aiorun.init import copy_up
 

@@ -39,7 +39,7 @@ def compile_plan(spec: Spec, request: Request) -> Plan:
         opens=namespaces.opens,
         preserve=request.preserve,
         operations=(
-            *_surroundings(request, namespaces, file_system),
+            *_surroundings(spec, request, namespaces, file_system),
             *file_system,
             *_inside(spec, request, namespaces),
             *compile_execution(spec["process"], request.preserve),
@@ -55,7 +55,10 @@ def rootfs(spec: Spec, bundle: str) -> str:
     return clean(absolute(spec.get("root", {"path": ""})["path"], bundle))
 
 
-def _surroundings(request: Request, namespaces: Namespaces, file_system: tuple[ops.Operation, ...]) -> Iterator[ops.Operation]:
+def _surroundings(
+    spec: Spec, request: Request, namespaces: Namespaces, file_system: tuple[ops.Operation, ...]
+) -> Iterator[ops.Operation]:
+    net_devices = spec.get("linux", {}).get("netDevices")
     yield ops.NewSession()
     if request.little_memory:
         yield ops.CopyPages()
@@ -67,6 +70,10 @@ def _surroundings(request: Request, namespaces: Namespaces, file_system: tuple[o
     if not request.no_new_keyring:
         yield ops.JoinKeyring(f"_ses.{request.id}")
     yield from namespaces.join()
+    if net_devices:
+        from aiorun.plan.net_devices import compile_net_devices
+
+        yield from compile_net_devices(net_devices, request, namespaces)
 
 
 def _file_system(spec: Spec, request: Request, namespaces: Namespaces) -> Iterator[ops.Operation]:

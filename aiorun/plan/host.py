@@ -13,6 +13,14 @@ class Hierarchy(Record):
     source: str  # the container's cgroup on the host
 
 
+class NetDevice(Record):
+    """A network device of the host's that the container takes over."""
+
+    name: str
+    index: int
+    addresses: tuple[str, ...]  # permanent ones of global scope: "10.0.0.1/24 brd 10.0.0.255"
+
+
 class Request(Record):
     """Everything that isn't in config.json."""
 
@@ -27,3 +35,5 @@ class Request(Record):
     no_pivot: bool = False
     no_new_keyring: bool = False
     preserve: int = 0
+    net_devices: tuple[NetDevice, ...] = ()  # of linux.netDevices those that are there
+    net_prefix: str = "mv-"  # of the names that they have on their way

@@ -9,6 +9,9 @@ from aiorun.plan import Hierarchy, Request, compile_plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
     from aiorun.plan import Plan
     from aiorun.runtime.create import Options
     from aiorun.spec.types import Spec
@@ -20,6 +23,7 @@ def compile_for(id: str, spec: Spec, bundle: str, options: Options, *, console: 
     """The plan of a container on this host, and the cgroup that it would have. Raises InvalidSpec, CgroupError."""
     host = cgroups.layout()
     cgroup = cgroups.locate(host, spec.get("linux", {}).get("cgroupsPath"), id)
+    net_devices = spec.get("linux", {}).get("netDevices")
     request = Request(
         id=id,
         bundle=bundle,
@@ -32,8 +36,15 @@ def compile_for(id: str, spec: Spec, bundle: str, options: Options, *, console: 
         no_pivot=options.no_pivot,
         no_new_keyring=options.no_new_keyring,
         preserve=options.preserve,
+        **(_net_devices(net_devices) if net_devices else {}),
     )
     return compile_plan(spec, request), cgroup
+
+
+def _net_devices(devices: Iterable[str]) -> dict[str, Any]:
+    from aiorun.runtime.net_devices import look_up, prefix
+
+    return {"net_devices": look_up(devices), "net_prefix": prefix()}
 
 
 def has_little_memory(spec: Spec) -> bool:

@@ -123,12 +123,7 @@ class _Creation:
         state = state.replace(pid=init.pid, start_time=start_time(init.pid)[0])
         with directory.locked():
             directory.write(state)  # before the init is let into its cgroups: who removes the container has to find it
-        if plan.uid_map:
-            from aiorun.runtime.id_maps import give_pipes, write_maps
-
-            await write_maps(self._waiter, init.pid, plan)
-            give_pipes(files, plan)
-        set_oom_score(self._spec["process"], init.pid)
+        await self._prepare(init, plan, files)
         await self._converse(init, state)
         raise_hard_limits(self._spec["process"], init.pid)
         state = state.replace(status="created")
@@ -138,6 +133,19 @@ class _Creation:
         await init.say(Proceed())
         self._init = None
         return Created(state, init.pidfd)
+
+    async def _prepare(self, init: Child, plan: Plan, files: dict[str, int]) -> None:
+        """What only we may do for an init that waits for its first Proceed."""
+        if plan.uid_map:
+            from aiorun.runtime.id_maps import give_pipes, write_maps
+
+            await write_maps(self._waiter, init.pid, plan)
+            give_pipes(files, plan)
+        if self._spec.get("linux", {}).get("netDevices"):
+            from aiorun.runtime.net_devices import move
+
+            move(plan, init.pid, files.get("ns:network", -1))
+        set_oom_score(self._spec["process"], init.pid)
 
     def _take_id(self, cgroup: cgroups.Cgroup) -> tuple[Directory, State]:
         """The id's directory, with a state from the first moment on, so that whoever comes after a SIGKILL can clean up."""

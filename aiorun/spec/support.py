@@ -24,7 +24,6 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("mounts[].options[]", ("idmap", "ridmap")),
     ("linux.seccomp", ()),
     ("linux.intelRdt", ()),
-    ("linux.netDevices{}", ()),
     ("linux.mountLabel", ()),
 )
 

@@ -144,6 +144,21 @@ class LoopbackUp(Operation):
         return "set the loopback interface up"
 
 
+class TakeDevice(Operation):
+    """Take over the host's network device `source`, which the parent has moved here as `moved_as`: rename it, give it its
+    addresses, set it up."""
+
+    source: str
+    index: int  # on the host; 0 where there's none
+    moved_as: str
+    name: str
+    addresses: tuple[str, ...]
+    at: str
+
+    def describe(self) -> str:
+        return f'take the network device "{self.source}" as "{self.name}" ({self.at})'
+
+
 class SetHostname(Operation):
     name: str
     at: str = "hostname"

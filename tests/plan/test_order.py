@@ -37,6 +37,7 @@ def everything() -> dict[str, Any]:
     made["process"]["oomScoreAdj"] = 5
     made["process"]["scheduler"] = {"policy": "SCHED_BATCH"}
     made["process"]["ioPriority"] = {"class": "IOPRIO_CLASS_BE"}
+    made["linux"] |= {"netDevices": {"eth0": {}}}
     made["linux"] |= {"personality": {"domain": "LINUX32"}, "memoryPolicy": {"mode": "MPOL_LOCAL"}}
     made["mounts"] += [
         {"destination": "/mnt", "type": "none", "source": "src", "options": ["rbind", "ro"]},
@@ -83,6 +84,9 @@ RULES = [
     ("JoinCgroup", "Mount", "the container's memory is charged to it"),
     ("UnshareCgroup", "CgroupMount", "a cgroup mount shows what the namespace shows"),
     ("JoinNamespace", "SetPropagation", "the root is built in the mount namespace that is joined"),
+    ("LoopbackUp", "TakeDevice", "the namespace's own comes first"),
+    ("TakeDevice", "AskForHooks", "createRuntime hooks find the devices"),
+    ("TakeDevice", "WriteSysctl", "a sysctl may be a device's"),
     ("NewSession", "JoinKeyring", "the keyring is the session's"),
     ("SetPropagation", "OpenRoot", "nothing shows on the host"),
     ("OpenRoot", "Mount", "mounts are made below the root"),

@@ -61,7 +61,15 @@ ROWS = (
         "container/test_devices.py::test_the_default_devices_and_links_are_there_and_nothing_else "
         "container/test_devices.py::test_the_default_devices_work_for_a_user_too",
     ),
-    Row("linux.netDevices{}", "not yet"),
+    Row(
+        "linux.netDevices",
+        "moved into the network namespace, renamed (a `%d` takes the first free number), given their permanent global addresses "
+        "again, set up; a name that is taken is an error. Never moved back",
+        "container/test_net_devices.py::test_a_device_is_moved_with_its_permanent_global_addresses_and_set_up "
+        "container/test_net_devices.py::test_a_template_takes_the_first_free_name "
+        "container/test_net_devices.py::test_a_name_that_is_taken_is_an_error",
+        "CAP_NET_ADMIN on the host",
+    ),
     Row(
         "linux.cgroupsPath",
         "absolute: below the hierarchy's mount; relative: below our own cgroup, as in runc; unset: the id. "
