@@ -100,6 +100,10 @@ LIFE = {
             STORE,
         ),
     ),
+    "events --stats c": (
+        CONTAINER,
+        modules("cli.events runtime.events cgroups.oom cgroups.stats runtime.status", WAITING),
+    ),
     "exec c true": (INIT, modules("cli.exec runtime.exec runtime.status plan.exec spec.process", SPAWN, WAITING)),
     "start c": (CONTAINER, modules("cli.start runtime.start wire.protocol", DELETE)),
     "kill c KILL": (CONTAINER, modules("cli.kill runtime.kill runtime.status", WAITING)),

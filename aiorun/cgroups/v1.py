@@ -195,7 +195,8 @@ class CgroupV1(Cgroup):
         return False
 
     def oom_kills(self) -> int:
-        return files.counter(files.read_or(f"{self.paths.get('memory', '')}/memory.oom_control", ""), "oom_kill")
+        directories = files.tree(self.paths["memory"]) if "memory" in self.paths else ()  # each counts its own alone
+        return sum(files.counter(files.read_or(f"{path}/memory.oom_control", ""), "oom_kill") for path in directories)
 
     def usage(self) -> Usage:
         nanoseconds = files.read_or(f"{self.paths.get('cpuacct', '')}/cpuacct.usage", "")

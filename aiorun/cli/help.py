@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiorun.cli.flags import BOOL, HELP, STRING
+from aiorun.cli.flags import BOOL, DURATION, HELP, STRING
 from aiorun.cli.quoting import quote
 from aiorun.cli.tables import table
 from aiorun.cli.version import version_lines
@@ -78,4 +78,9 @@ def _form(flag: Flag, name: str) -> str:
 def _default(flag: Flag) -> str:
     if flag.default is None:
         return ""
-    return f" (default: {quote(str(flag.default)) if flag.kind == STRING else flag.default})"
+    return f" (default: {quote(str(flag.default)) if flag.kind == STRING else default_text(flag)})"
+
+
+def default_text(flag: Flag) -> str:
+    """A flag's default as one would write it."""
+    return f"{flag.default:g}s" if flag.kind == DURATION else f"{flag.default}"

@@ -19,6 +19,7 @@ COMMANDS = {
     "check": ("check", "show what this host and a bundle lack"),
     "create": ("create", "create a container"),
     "delete": ("delete", "delete a container and all that it holds"),
+    "events": ("events", "show what a container uses, and when it lacks memory"),
     "exec": ("exec", "execute one more process in a container"),
     "features": ("features", "show what this aiorun can do"),
     "kill": ("kill", "send a signal (default: SIGTERM) to a container"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aiorun.cli.flags import BOOL
+from aiorun.cli.help import default_text
 from aiorun.cli.main import COMMANDS, GLOBAL_FLAGS
 from aiorun.init.main import executors
 from aiorun.wire import protocol
@@ -113,7 +114,7 @@ def flags(command: str) -> Iterator[tuple[str, ...]]:
     for flag in listed:
         value = "" if flag.kind == BOOL else " value"
         forms = ", ".join(f"`{'-' if len(name) == 1 else '--'}{name}{value}`" for name in flag.names)
-        yield forms, flag.help + (f" (default: `{flag.default}`)" if flag.default is not None else "")
+        yield forms, flag.help + (f" (default: `{default_text(flag)}`)" if flag.default is not None else "")
 
 
 def commands() -> Iterator[tuple[str, ...]]:

@@ -49,6 +49,7 @@ def test_the_examples_of_a_document_print_what_it_shows(document: Path, shell: S
 PREPARE = {
     "create": ["recvtty --no-stdin mybundle/tty.sock >/dev/null & until [ -S mybundle/tty.sock ]; do sleep 0.01; done"],
     "delete": ["aiorun create --bundle quiet web"],
+    "events": ["aiorun create --bundle quiet web"],
     "exec": ["aiorun create --bundle quiet web"],
     "kill": ["aiorun create --bundle quiet web"],
     "list": ["aiorun create --bundle quiet web"],
