@@ -77,7 +77,8 @@ def content() -> bytes:
     modules = {
         name: (
             *entry,
-            tuple(needed for needed in imports.get(name, ()) if needed in entries and not needed.startswith(f"{name}.")),
+            # Not a package's own modules, nor itself, of which it may import them: its code asks for these when it runs.
+            tuple(needed for needed in imports.get(name, ()) if needed in entries and not f"{needed}.".startswith(f"{name}.")),
         )
         for name, entry in entries.items()
     }

@@ -69,6 +69,16 @@ def test_modules_come_from_the_archive_as_from_their_files(package: Path) -> Non
     assert archived["aiorun.wire"][1:] == [str(package / "wire" / "__init__.py"), str(package / "wire")]
 
 
+def test_a_package_that_imports_its_modules_from_itself_is_loaded(package: Path) -> None:
+    (package / "cli" / "own").mkdir()
+    (package / "cli" / "own" / "__init__.py").write_text("from aiorun.cli.own import part\n")
+    (package / "cli" / "own" / "part.py").write_text("")
+    (package / "cli" / "main.py").write_text("import aiorun.cli.own\n" + TELLING_MAIN)
+    make(package)
+    told = start(package)
+    assert {told["aiorun.cli.own"][0], told["aiorun.cli.own.part"][0]} == ARCHIVED
+
+
 def test_an_edit_is_there_at_once(package: Path) -> None:
     errors = package / "errors.py"
     errors.write_text(errors.read_text() + "print('edited')\n")
