@@ -71,6 +71,6 @@ def test_every_flag_is_taken_with_one_dash_too(name: str) -> None:
     """containerd's shim says `-no-subreaper`."""
     for form in flags_in(run(*AIORUN, name, "--help").stdout) - {"--help", "-h"}:
         flag, _, value = form.partition(" ")
-        words = [flag.replace("--", "-"), *(["1"] if value else [])]
+        words = [flag.replace("--", "-"), *(["0"] if value else [])]  # a number, and a duration without a unit
         said = run(*AIORUN, name, *words, "--help=x").stderr  # the mistake after it ends the command
         assert 'for -help: parse error"' in said, said
