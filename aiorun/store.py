@@ -79,7 +79,7 @@ class Store:
             try:
                 os.mkdir(path, 0o711)
             except FileNotFoundError:
-                os.makedirs(self.root, 0o700, exist_ok=True)
+                self._make_root()
                 os.mkdir(path, 0o711)
         except FileExistsError:
             raise ContainerExists(id) from None
@@ -92,6 +92,11 @@ class Store:
             directory.open_to_init()
             undo.commit()
         return directory
+
+    def _make_root(self) -> None:
+        os.makedirs(self.root, 0o700, exist_ok=True)
+        if os.path.dirname(self.root) == os.environ.get("XDG_RUNTIME_DIR"):
+            os.chmod(self.root, 0o1700)  # basedir-spec: what isn't sticky there may be tidied up after six hours
 
     def open(self, id: str) -> Directory:
         """The directory of an id that is taken. Raises InvalidId, ContainerNotFound."""

@@ -9,14 +9,14 @@ cgroup = load(paths)                                # a later command: kill, del
 from __future__ import annotations
 
 from aiorun.cgroups.cgroup import Cgroup, Usage
-from aiorun.cgroups.layout import UNIFIED, V1, V2, Layout, layout
+from aiorun.cgroups.layout import UNIFIED, V1, V2, Layout, layout, own_directory
 from aiorun.cgroups.layout import paths as _paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["UNIFIED", "V1", "V2", "Cgroup", "Layout", "Usage", "layout", "load", "locate"]
+__all__ = ["UNIFIED", "V1", "V2", "Cgroup", "Layout", "Usage", "layout", "load", "locate", "own_directory"]
 
 
 def locate(host: Layout, cgroups_path: str | None, id: str) -> Cgroup:

@@ -134,6 +134,12 @@ def paths(host: Layout, cgroups_path: str | None, id: str) -> dict[str, str]:
     return found
 
 
+def own_directory(host: Layout, name: str) -> str:
+    """The directory of the cgroup that we are in ourselves, in the hierarchy of the controller `name`."""
+    hierarchy = host.hierarchies[name]
+    return os.path.join(hierarchy.mount_point, _below(hierarchy.root, host.own.get(name, "/"))).rstrip("/")
+
+
 def _below(root: str, cgroup: str) -> str:
     """Our own cgroup as a path below the mount, which may show only a part of the hierarchy (in a container)."""
     if root != "/" and (cgroup == root or cgroup.startswith(root + "/")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiorun.cli import bundle as bundles
-from aiorun.cli.command import Command, refuse_what_is_not_there
+from aiorun.cli.command import Command, ignores_cgroup_permissions, refuse_what_is_not_there
 from aiorun.cli.shared_flags import CREATE_FLAGS
 from aiorun.console.signals import Interruptible
 from aiorun.launch.spawn import HereSpawner
@@ -65,6 +65,7 @@ def prepare(options: Options, context: Context) -> tuple[CreateOptions, Spec, st
         no_pivot=options.boolean("no-pivot"),
         no_new_keyring=options.boolean("no-new-keyring"),
         preserve=bundles.preserved(options, spec),
+        rootless=ignores_cgroup_permissions(context),
     )
     return chosen, spec, bundle
 

@@ -63,7 +63,8 @@ def _surroundings(
     if request.little_memory:
         yield ops.CopyPages()
     for hierarchy in request.hierarchies:
-        yield ops.JoinCgroup(hierarchy.source)
+        if hierarchy.joined:
+            yield ops.JoinCgroup(hierarchy.source)
     if request.little_memory and request.unified:
         yield ops.JoinCgroup(request.unified, "cgroup.procs")
     yield from namespaces.enter(tuple(step.source for step in file_system if isinstance(step, (ops.OpenRoot, ops.Bind))))

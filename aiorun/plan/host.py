@@ -11,6 +11,7 @@ class Hierarchy(Record):
     name: str  # of the directory: "memory", "cpu,cpuacct", "systemd"
     options: str  # of the mount: "memory", "cpu,cpuacct", "name=systemd"
     source: str  # the container's cgroup on the host
+    joined: bool = True  # False: the caller's own, since he may not make any, and the init stays in it
 
 
 class NetDevice(Record):
@@ -28,6 +29,7 @@ class Request(Record):
     bundle: str  # absolute
     hierarchies: tuple[Hierarchy, ...] = ()  # cgroup v1 and hybrid
     unified: str = ""  # cgroup v2 alone: the container's cgroup on the host
+    outside: bool = False  # cgroup v2 alone, and the caller may not make any: the init stays in the caller's
     little_memory: bool = False  # so little that the init must neither be born in its cgroup nor copy its pages there
     console: bool = False  # a file "console" is handed to the init
     rows: int = 0  # of the caller's terminal, where config.json has no consoleSize

@@ -108,9 +108,11 @@ def _compile_cgroup(target: str, at: str, options: Options, spec: Spec, request:
     own_namespace = any(n["type"] == "cgroup" for n in spec.get("linux", {}).get("namespaces") or [])
     set_ = options.set | NOSUID | NODEV | NOEXEC
     propagation = tuple(options.propagation)
-    if request.unified:
+    if request.unified or request.outside:
         if own_namespace:
             yield ops.Mount("cgroup2", "cgroup", target, at, (), options.set, options.clear, propagation=propagation)
+        elif request.outside:
+            yield ops.Mask(target, at)  # CVE-2023-25809: what a bound /sys shows there may be the caller's to write
         else:
             yield ops.Bind(request.unified, target, at, False, options.set, options.clear, propagation=propagation)
         return
@@ -124,7 +126,7 @@ def _compile_cgroup(target: str, at: str, options: Options, spec: Spec, request:
                 parameters = (("none", None), (key, value))
             yield ops.Mount("cgroup", "cgroup", place, at, parameters, set_)
         else:
-            yield ops.Bind(hierarchy.source, place, at, False, set_)
+            yield ops.Bind(hierarchy.source, place, at, False, set_ if hierarchy.joined else set_ | RDONLY)
         for name in hierarchy.name.split(",") if "," in hierarchy.name else ():
             yield ops.MakeSymlink(hierarchy.name, f"{target.rstrip('/')}/{name}")
     if options.set & RDONLY:

@@ -22,13 +22,20 @@ _LITTLE = 4 * 2**20
 def compile_for(id: str, spec: Spec, bundle: str, options: Options, *, console: bool) -> tuple[Plan, cgroups.Cgroup]:
     """The plan of a container on this host, and the cgroup that it would have. Raises InvalidSpec, CgroupError."""
     host = cgroups.layout()
-    cgroup = cgroups.locate(host, spec.get("linux", {}).get("cgroupsPath"), id)
-    net_devices = spec.get("linux", {}).get("netDevices")
+    linux = spec.get("linux", {})
+    cgroup = cgroups.locate(host, linux.get("cgroupsPath"), id)
+    controllers = tuple(cgroup.paths)
+    if options.rootless:
+        from aiorun.cgroups.rootless import keep_permitted
+
+        keep_permitted(cgroup, host, linux.get("cgroupsPath"), linux.get("resources") or {})
+    net_devices = linux.get("netDevices")
     request = Request(
         id=id,
         bundle=bundle,
-        hierarchies=_hierarchies(host, cgroup),
-        unified=cgroup.paths[""] if host.version == cgroups.V2 else "",
+        hierarchies=_hierarchies(host, cgroup, controllers) if host.version == cgroups.V1 else (),
+        unified=cgroup.paths.get("", "") if host.version == cgroups.V2 else "",
+        outside=host.version == cgroups.V2 and not cgroup.paths,
         little_memory=has_little_memory(spec),
         console=console,
         rows=options.rows,
@@ -53,13 +60,15 @@ def has_little_memory(spec: Spec) -> bool:
     return 0 < memory.get("limit", 0) < _LITTLE
 
 
-def _hierarchies(host: cgroups.Layout, cgroup: cgroups.Cgroup) -> tuple[Hierarchy, ...]:
+def _hierarchies(host: cgroups.Layout, cgroup: cgroups.Cgroup, names: tuple[str, ...]) -> tuple[Hierarchy, ...]:
     """The v1 hierarchies as a container's cgroup mount shows them: one for each that is mounted, with all its controllers."""
     controllers: dict[str, list[str]] = {}
-    for name in cgroup.paths:
-        if name and host.version == cgroups.V1:
+    for name in names:
+        if name:
             controllers.setdefault(host.hierarchies[name].mount_point, []).append(name)
     return tuple(
         Hierarchy(os.path.basename(mount_point), ",".join(names), cgroup.paths[names[0]])
+        if names[0] in cgroup.paths
+        else Hierarchy(os.path.basename(mount_point), ",".join(names), cgroups.own_directory(host, names[0]), joined=False)
         for mount_point, names in controllers.items()
     )

@@ -6,7 +6,7 @@ import os
 import time
 
 from aiorun import cgroups
-from aiorun.errors import AiorunError, InitFailed, SpawnFailed, reason
+from aiorun.errors import AiorunError, InitFailed, InvalidSpec, SpawnFailed, reason
 from aiorun.linux.pidfd import start_time
 from aiorun.plan import rootfs
 from aiorun.plan.namespaces import root_outside
@@ -54,6 +54,7 @@ class Options(Record):
     detached: bool = True  # nobody of ours stays to relay a terminal
     rows: int = 0
     columns: int = 0
+    rootless: bool = False  # go on without a cgroup where we may not make one
 
 
 class Created(Record):
@@ -107,6 +108,7 @@ class _Creation:
 
     async def run(self, files: dict[str, int]) -> Created:
         console = "console" in files or bool(self._options.console_socket)
+        _check_rights(self._spec)
         plan, cgroup = compile_for(self._id, self._spec, self._bundle, self._options, console=console)
         _check_rootfs(rootfs(self._spec, self._bundle))
         check_preserved(self._options.preserve)
@@ -114,10 +116,17 @@ class _Creation:
         files = {**files, **await self._open_files(plan, directory)}
         with directory.locked():
             directory.check_not_removing()  # who removes the container removes the cgroup that is there then
-            cgroup.create()
+            if cgroup.paths:
+                cgroup.create()
         self._cgroup = cgroup
         linux = self._spec.get("linux", {})
-        cgroup.apply(linux.get("resources") or {}, linux.get("devices"))
+        resources, devices = linux.get("resources") or {}, linux.get("devices")
+        if self._options.rootless:
+            from aiorun.cgroups import rootless
+
+            rootless.apply(cgroup, resources, devices)
+        else:
+            cgroup.apply(resources, devices)
         files |= self._open_cgroup(cgroup)
         init = await self._spawn(plan, files, cgroup)
         state = state.replace(pid=init.pid, start_time=start_time(init.pid)[0])
@@ -263,6 +272,12 @@ class _Creation:
 
     def close(self) -> None:
         self._closing.run()
+
+
+def _check_rights(spec: Spec) -> None:
+    """Who isn't root can do all this in a user namespace alone. runc's words."""
+    if os.geteuid() != 0 and all(n["type"] != "user" for n in spec.get("linux", {}).get("namespaces") or []):
+        raise InvalidSpec("linux.namespaces", "rootless container requires user namespaces")
 
 
 def _check_rootfs(path: str) -> None:

@@ -6,19 +6,42 @@ import os
 
 from aiorun import cgroups
 from aiorun.errors import AiorunError, reason
+from aiorun.store import identity
 from aiorun.waiter import PollWaiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aiorun.store import Store
 
 _PLACES = ("/usr/bin/ps", "/bin/ps", "/usr/local/bin/ps")  # engines call us without a PATH
 
 
 def pids(store: Store, id: str) -> list[int]:
-    """The pids of all processes in the container's cgroup, as the caller's pid namespace has them. Raises ContainerNotFound."""
+    """The pids of all processes in the container's cgroup, as the caller's pid namespace has them. Raises ContainerNotFound.
+
+    Without a cgroup (rootless) they are its init and what descends from it: all of a pid namespace, whose orphans are its init's.
+    """
     with store.open(id) as directory:
-        return sorted(cgroups.load(directory.read().cgroup_paths).pids())
+        state = directory.read()
+    if state.cgroup_paths:
+        return sorted(cgroups.load(state.cgroup_paths).pids())
+    seen = identity(state)
+    return [] if seen is None or seen[0] in "ZX" else sorted(_family(state.pid))
+
+
+def _family(pid: int) -> Iterator[int]:
+    """`pid` and all that descend from it. proc_pid_task_tid_children(5)."""
+    yield pid
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                children = file.read().split()
+            for child in children:
+                yield from _family(int(child))
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it has ended
 
 
 async def ps_lines(wanted: list[int], arguments: list[str]) -> list[str]:

@@ -105,10 +105,9 @@ class Runtime:
         Raises InvalidSpec, UnsupportedSpec, InvalidId, ContainerExists, InitFailed, HookFailed and other AiorunErrors.
         """
         await trio.lowlevel.checkpoint()
-        if os.geteuid() != 0:
-            raise AiorunError("containers of a user other than root are not there yet: run the supervisor as root")
         document, directory = _document(bundle, spec, terminal)
-        options = Options(detached=False, no_pivot=no_pivot, no_new_keyring=no_new_keyring)
+        rootless = os.geteuid() != 0  # then without a cgroup, unless it's one's own to make
+        options = Options(detached=False, no_pivot=no_pivot, no_new_keyring=no_new_keyring, rootless=rootless)
         # A hook may wait for another container, which must not have to wait for the hook.
         async with nullcontext() if document.get("hooks") else self._turns:
             if self._closed:

@@ -92,9 +92,19 @@ class Mounts:
         self._made.append(point)
         return point
 
+    def bind(self, source: Path, target: Path) -> None:
+        """Mount a file of the test's on one of the host's, in this process's mount namespace alone."""
+        self.over(target, "--bind", str(source))
+
+    def over(self, target: Path, *arguments: str) -> None:
+        """Mount something on a file or directory of the host's, in this process's mount namespace alone."""
+        subprocess.run([need("mount"), *arguments, str(target)], check=True, stdin=subprocess.DEVNULL)
+        self._made.append(target)
+
     def unmount(self) -> None:
         for point in reversed(self._made):
             subprocess.run([need("umount"), "--lazy", str(point)], check=True, stdin=subprocess.DEVNULL)
+        self._made.clear()
 
 
 @pytest.fixture
