@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiorun.cli import bundle as bundles
-from aiorun.cli.command import Command
+from aiorun.cli.command import Command, ignores_cgroup_permissions
 from aiorun.cli.output import write_stdout
 from aiorun.cli.shared_flags import BUNDLE, FORMAT
 from aiorun.cli.tables import table
@@ -40,7 +40,7 @@ def run(options: Options, arguments: list[str], context: Context) -> int:
     bundle = bundles.enter(options)
     spec = bundles.load(bundle)
     console = bool(spec["process"].get("terminal"))
-    plan, _cgroup = compile_for("ID", spec, bundle, CreateOptions(), console=console)
+    plan, _cgroup = compile_for("ID", spec, bundle, CreateOptions(rootless=ignores_cgroup_permissions(context)), console=console)
     write_stdout(_table(plan) if options.string("format") == "table" else dumps_indented(_document(plan)) + "\n")
     return 0
 

@@ -40,6 +40,8 @@ ROWS = (
         "written from outside: by root as they are, by a user with newuidmap and newgidmap, for his own id alone without. "
         "A new user namespace without them is an error, and so are they without one; where one is joined, it has its own",
         "container/test_user_namespaces.py::test_root_of_a_new_user_namespace_is_another_user_outside "
+        "container/test_rootless.py::test_granted_ids_are_mapped_by_newuidmap_and_newgidmap "
+        "container/test_rootless.py::test_the_rootless_document_works_as_it_stands "
         "container/test_user_namespaces.py::test_maps_that_make_no_sense_are_an_error_with_their_place",
     ),
     Row(
