@@ -52,6 +52,7 @@ class State(Record):
     hooks: dict[str, Any] = {}
     updated: dict[str, Any] = {}  # of linux.resources: what `update` has changed since
     no_new_keyring: bool = False
+    resctrl: dict[str, str] = {}  # the aiorun.cgroups.resctrl.Group
 
     def replace(self, **changes: Any) -> State:
         return State(**{**self.__dict__, **changes})

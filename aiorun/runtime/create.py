@@ -11,7 +11,7 @@ from aiorun.linux.pidfd import start_time
 from aiorun.plan import rootfs
 from aiorun.plan.namespaces import root_outside
 from aiorun.runtime.compile import compile_for, has_little_memory
-from aiorun.runtime.delete import claim
+from aiorun.runtime.delete import claim, leave_resctrl
 from aiorun.runtime.hooks import run_hooks
 from aiorun.runtime.init import (
     Child,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from aiorun.launch.spawn import Spawner
     from aiorun.plan import Plan
-    from aiorun.spec.types import Spec
+    from aiorun.spec.types import IntelRdt, Spec
     from aiorun.store import Directory, Store
     from aiorun.waiter import Waiter
 
@@ -102,6 +102,7 @@ class _Creation:
         self._waiter, self._spawner = waiter, spawner
         self._directory: Directory | None = None
         self._cgroup: cgroups.Cgroup | None = None
+        self._resctrl: dict[str, str] = {}
         self._init: Child | None = None
         self._closing = Undo()
         self._pid_file_written = False
@@ -154,11 +155,19 @@ class _Creation:
             from aiorun.runtime.net_devices import move
 
             move(plan, init.pid, files.get("ns:network", -1))
+        if self._resctrl:
+            from aiorun.cgroups import resctrl
+
+            group = resctrl.Group(**self._resctrl)
+            resctrl.make(self._spec["linux"]["intelRdt"], group)
+            resctrl.add(group, init.pid)
         set_oom_score(self._spec["process"], init.pid)
 
     def _take_id(self, cgroup: cgroups.Cgroup) -> tuple[Directory, State]:
         """The id's directory, with a state from the first moment on, so that whoever comes after a SIGKILL can clean up."""
-        namespaces = self._spec.get("linux", {}).get("namespaces") or []
+        linux = self._spec.get("linux", {})
+        namespaces = linux.get("namespaces") or []
+        self._resctrl = _resctrl_group(linux.get("intelRdt") or {}, self._id)
         state = State(
             oci_version=self._spec["ociVersion"],
             id=self._id,
@@ -171,6 +180,7 @@ class _Creation:
             annotations=self._spec.get("annotations") or {},
             hooks={kind: hooks for kind, hooks in (self._spec.get("hooks") or {}).items() if hooks},
             no_new_keyring=self._options.no_new_keyring,
+            resctrl=self._resctrl,
         )
         directory = self._store.make(self._id)
         self._directory = directory
@@ -259,10 +269,16 @@ class _Creation:
             if self._cgroup is not None:
                 await self._quietly(self._cgroup.kill(SIGKILL, self._waiter))
                 await self._quietly(self._cgroup.remove(self._waiter))
-            with directory.locked():
-                directory.remove()
+            await self._quietly(self._remove_files(directory))
         finally:
             os.close(right)
+
+    async def _remove_files(self, directory: Directory) -> None:
+        try:
+            leave_resctrl(self._resctrl)
+        finally:
+            with directory.locked():
+                directory.remove()
 
     async def _quietly(self, step: Awaitable[None]) -> None:
         try:
@@ -278,6 +294,15 @@ def _check_rights(spec: Spec) -> None:
     """Who isn't root can do all this in a user namespace alone. runc's words."""
     if os.geteuid() != 0 and all(n["type"] != "user" for n in spec.get("linux", {}).get("namespaces") or []):
         raise InvalidSpec("linux.namespaces", "rootless container requires user namespaces")
+
+
+def _resctrl_group(rdt: IntelRdt, id: str) -> dict[str, str]:
+    """The resctrl group that a container is to have, as state.json has it; nothing where none is asked for."""
+    if not any(rdt.values()):
+        return {}
+    from aiorun.cgroups import resctrl
+
+    return dict(resctrl.locate(rdt, id).__dict__)
 
 
 def _check_rootfs(path: str) -> None:

@@ -49,6 +49,7 @@ async def _remove(
     try:
         if state is not None:
             await _end(state, waiter)
+            leave_resctrl(state.resctrl)
         with directory.locked():
             directory.remove()
     finally:
@@ -113,6 +114,14 @@ async def _end(state: State, waiter: Waiter) -> None:
         if pidfd >= 0:
             os.close(pidfd)
     await cgroup.remove(waiter)
+
+
+def leave_resctrl(group: dict[str, str]) -> None:
+    """Remove what a container has in resctrl for itself. Raises AiorunError."""
+    if group:
+        from aiorun.cgroups import resctrl
+
+        resctrl.remove(resctrl.Group(**group))
 
 
 async def _remove_unused(cgroup: cgroups.Cgroup, waiter: Waiter) -> None:

@@ -190,6 +190,10 @@ class _Preparation:
 
     async def _lead(self, child: Child) -> None:
         process = self._spec["process"]
+        if self._state.resctrl:
+            from aiorun.cgroups import resctrl
+
+            resctrl.add(resctrl.Group(**self._state.resctrl), child.pid)
         set_oom_score(process, child.pid)
         await child.say(Proceed())
         message = await child.listen()

@@ -23,7 +23,6 @@ TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("mounts[].gidMappings", ()),
     ("mounts[].options[]", ("idmap", "ridmap")),
     ("linux.seccomp", ()),
-    ("linux.intelRdt", ()),
     ("linux.mountLabel", ()),
 )
 

@@ -121,5 +121,13 @@ ROWS = (
         "plan/test_scheduling.py::test_what_makes_no_sense_is_named",
         "a kernel with NUMA, else its error; WEIGHTED_INTERLEAVE: Linux 6.9, PREFERRED_MANY: 5.15",
     ),
-    Row("linux.intelRdt", "not yet", "", "resctrl"),
+    Row(
+        "linux.intelRdt",
+        "the group that `closID` names, `/` being the default one, or one of the container's own, which goes with it; "
+        "l3CacheSchema and memBwSchema are written together, schemata last; with enableMonitoring a monitoring group; "
+        "processes of `exec` are in it too",
+        "cgroups/test_resctrl.py::test_schemata_are_written_and_the_process_is_put_into_the_group "
+        "cgroups/test_resctrl.py::test_without_resctrl_a_container_that_wants_it_is_refused",
+        "resctrl, else an error. No machine with it was at hand: tested on directories that look like it, never on a processor",
+    ),
 )
