@@ -47,7 +47,7 @@ CONTAINER = JSON | {"fcntl"}
 INIT = CONTAINER | {"_ctypes", "_socket", "errno"}
 
 # Ours.
-FRAME = modules("errors wire.record cli.main cli.command cli.flags cli.log cli.output cli.quoting console.standard_streams")
+FRAME = modules("errors wire.record wire.text cli.main cli.command cli.flags cli.log cli.output console.standard_streams")
 VERSION = modules("_version cli.version", FRAME)
 SPEC = modules("spec.document spec.checks spec.shapes spec.support wire.json")
 CGROUP = modules("cgroups.cgroup cgroups.files cgroups.layout cgroups.limits cgroups.v1 undo linux.mountinfo")
@@ -69,7 +69,7 @@ CREATE = modules("cli.create runtime.create cgroups.devices", SPAWN, DELETE)
 COMMANDS = {
     "--version": (ALWAYS, VERSION),
     "help": (ALWAYS, modules("cli.help cli.tables", VERSION)),
-    "--log-format json nosuch": (JSON, modules("cli.log_json wire.json", FRAME)),
+    "--log-format json nosuch": (JSON, modules("wire.log_json wire.json", FRAME)),
     "spec": (JSON, modules("cli.spec spec.defaults undo", SPEC, FRAME)),
     "features": (
         JSON,

@@ -47,7 +47,9 @@ def run(options: Options, arguments: list[str], context: Context) -> int:
     refuse_what_is_not_there(context)
     chosen, spec, bundle = prepare(options, context)
     waiter = Interruptible(PollWaiter())
-    drive(create(Store(context.root), arguments[0], spec, bundle, chosen, waiter=waiter, spawner=HereSpawner()))
+    drive(
+        create(Store(context.root), arguments[0], spec, bundle, chosen, waiter=waiter, spawner=context.log.traced(HereSpawner()))
+    )
     return 0
 
 

@@ -7,7 +7,6 @@ import os
 from aiorun.cli.bundle import absolute
 from aiorun.cli.command import Command, refuse_what_is_not_there
 from aiorun.cli.flags import BOOL, INTS, STRINGS, Flag
-from aiorun.cli.quoting import quote
 from aiorun.cli.shared_flags import CONSOLE_SOCKET, DETACH, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS
 from aiorun.console.signals import Interruptible
 from aiorun.errors import UsageError
@@ -16,6 +15,7 @@ from aiorun.runtime.exec import ExecOptions, Target, exec_detached, exec_foregro
 from aiorun.spec.process import Changes, read_process
 from aiorun.store import Store
 from aiorun.waiter import PollWaiter, drive
+from aiorun.wire.text import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def run(options: Options, arguments: list[str], context: Context) -> int:
             _enter(target.state.bundle)
         if context.log.debugging:
             _warn(target, context)
-        waiter, spawner = Interruptible(PollWaiter()), HereSpawner()
+        waiter, spawner = Interruptible(PollWaiter()), context.log.traced(HereSpawner())
         if detach:
             drive(exec_detached(target, chosen, waiter=waiter, spawner=spawner))
             return 0

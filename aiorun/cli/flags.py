@@ -6,9 +6,9 @@ Errors are worded as Go words them, since people and scripts know these.
 
 from __future__ import annotations
 
-from aiorun.cli.quoting import quote
 from aiorun.errors import UsageError
 from aiorun.wire.record import Record
+from aiorun.wire.text import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from aiorun.cli.flags import BOOL, DURATION, HELP, STRING
-from aiorun.cli.quoting import quote
 from aiorun.cli.tables import table
 from aiorun.cli.version import version_lines
+from aiorun.wire.text import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

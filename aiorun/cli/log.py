@@ -10,29 +10,16 @@ import os
 import time
 
 from aiorun.cli.output import write, write_stderr
-from aiorun.cli.quoting import escape, log_value
 from aiorun.errors import AiorunError, UsageError, reason
+from aiorun.wire.text import escape, text_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiorun.launch.spawn import Spawner
+
 _STDERR = 2
-
-
-def rfc3339(moment: float) -> str:
-    """`moment` (seconds since the epoch) as RFC 3339 in local time, to the second."""
-    local = time.localtime(moment)
-    zone = "Z"
-    if local.tm_gmtoff:
-        hours, minutes = divmod(abs(local.tm_gmtoff) // 60, 60)
-        zone = f"{'-' if local.tm_gmtoff < 0 else '+'}{hours:02}:{minutes:02}"
-    return time.strftime("%Y-%m-%dT%H:%M:%S", local) + zone
-
-
-def text_line(level: str, message: str, moment: float) -> str:
-    """One line as logrus' TextFormatter writes it; whatever `message` holds, it stays one line."""
-    return f'time="{rfc3339(moment)}" level={level} msg={log_value(message)}\n'
 
 
 class Log:
@@ -41,13 +28,13 @@ class Log:
     def __init__(self) -> None:
         self.debugging = False
         self._fd = _STDERR
-        self._line: Callable[[str, str, float], str] = text_line
+        self._line: Callable[[str, str, float, int], str] = text_line
 
     def configure(self, *, path: str, format: str, debug: bool) -> None:
         """Follow `--log`, `--log-format` and `--debug`. Raises UsageError, AiorunError, in runc's words."""
         self.debugging = debug
         if format == "json":
-            from aiorun.cli.log_json import json_line  # now, not in the middle of a crash
+            from aiorun.wire.log_json import json_line  # now, not in the middle of a crash
 
             self._line = json_line
         elif format not in ("", "text"):
@@ -75,12 +62,22 @@ class Log:
         if self.debugging:
             self._write("debug", sentence)
 
+    def traced(self, spawner: Spawner) -> Spawner:
+        """The same spawner; with --debug one whose inits tell this log of their steps."""
+        if not self.debugging:
+            return spawner
+        from aiorun.launch.trace import TracingSpawner
+
+        json, offset = self._line is not text_line, time.localtime().tm_gmtoff
+        return TracingSpawner(spawner, log=self._fd, json=json, offset=offset, say=self.debug)
+
     def tell(self, sentence: str) -> None:
         """A plain line on stderr, for a person, in no log."""
         write_stderr(escape(sentence) + "\n")
 
     def _write(self, level: str, message: str) -> None:
         try:
-            write(self._fd, self._line(level, message, time.time()))
+            now = time.time()
+            write(self._fd, self._line(level, message, now, time.localtime(now).tm_gmtoff))
         except OSError:
             pass  # a full disk or a closed stderr: there is nobody left to tell

@@ -140,6 +140,10 @@ def _run(name: str, arguments: list[str], context: Context) -> int:
     if fault:
         _show_usage("Incorrect Usage.", name)
         raise UsageError(fault)
+    if context.log.debugging:
+        from aiorun._version import VERSION
+
+        context.log.debug(f"aiorun {VERSION}: {' '.join([name, *arguments])} (--root {context.root})")
     try:
         return module.run(options, rest, context)
     except BaseException as error:  # noqa: BLE001 - told here, where the command's prefix and status are known

@@ -45,7 +45,7 @@ A shell, in a bundle made by "aiorun spec":
 def run(options: Options, arguments: list[str], context: Context) -> int:
     refuse_what_is_not_there(context)
     chosen, spec, bundle = prepare(options, context)
-    store, waiter, spawner = Store(context.root), Interruptible(PollWaiter()), HereSpawner()
+    store, waiter, spawner = Store(context.root), Interruptible(PollWaiter()), context.log.traced(HereSpawner())
     if options.boolean("detach"):
         drive(run_detached(store, arguments[0], spec, bundle, chosen, waiter=waiter, spawner=spawner))
         return 0

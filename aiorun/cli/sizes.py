@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiorun.cli.quoting import quote
+from aiorun.wire.text import quote
 
 _UNITS = {letter: 1024**power for power, letter in enumerate("kmgtp", 1)}
 

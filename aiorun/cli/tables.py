@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiorun.cli.quoting import escape
+from aiorun.wire.text import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -63,50 +63,38 @@ ALWAYS: Executors = {
     ops.Execute: program.execute,
 }
 
+# Those of few plans, by the modules that have them. To load these for every plan would cost each command 0.6 ms.
+RARE: Mapping[str, Mapping[type[ops.Operation], str]] = {
+    "trace": {ops.Trace: "begin"},
+    "console": {ops.MakeConsole: "make_console"},
+    "hooks": {ops.AskForHooks: "ask_for_hooks", ops.RunHook: "run_hook"},
+    "network": {ops.TakeDevice: "take_device"},
+    "copy_up": {ops.CopyUp: "copy_up"},
+    "scheduling": {
+        ops.SetScheduler: "set_scheduler",
+        ops.SetIoPriority: "set_io_priority",
+        ops.SetPersonality: "set_personality",
+        ops.SetMemoryPolicy: "set_memory_policy",
+        ops.SetAffinity: "set_affinity",
+    },
+    "namespaces": {
+        ops.FindSources: "find_sources",
+        ops.BecomeRoot: "become_root",
+        ops.UnshareIpc: "unshare_ipc",
+        ops.MakeTimeNamespace: "make_time_namespace",
+    },
+}
+
 _HUP, _INT, _QUIT, _TERM = 1, 2, 3, 15
 
 
 def executors(kinds: Collection[type[ops.Operation]]) -> Executors:
-    """The function of each of `kinds`. To be called before the clone: after it nothing is loaded any more.
-
-    ALWAYS has those of nearly every plan. The modules of the others cost a command 0.6 ms.
-    """
+    """The function of each of `kinds`. To be called before the clone: after it nothing is loaded any more."""
     found = {**ALWAYS}
-    if ops.MakeConsole in kinds:
-        from aiorun.init import console
-
-        found[ops.MakeConsole] = console.make_console
-    if ops.AskForHooks in kinds or ops.RunHook in kinds:
-        from aiorun.init import hooks
-
-        found |= {ops.AskForHooks: hooks.ask_for_hooks, ops.RunHook: hooks.run_hook}
-    if ops.TakeDevice in kinds:
-        from aiorun.init import network
-
-        found[ops.TakeDevice] = network.take_device
-    if ops.CopyUp in kinds:
-        from aiorun.init import copy_up
-
-        found[ops.CopyUp] = copy_up.copy_up
-    if not {ops.SetScheduler, ops.SetIoPriority, ops.SetPersonality, ops.SetMemoryPolicy, ops.SetAffinity}.isdisjoint(kinds):
-        from aiorun.init import scheduling
-
-        found |= {
-            ops.SetScheduler: scheduling.set_scheduler,
-            ops.SetIoPriority: scheduling.set_io_priority,
-            ops.SetPersonality: scheduling.set_personality,
-            ops.SetMemoryPolicy: scheduling.set_memory_policy,
-            ops.SetAffinity: scheduling.set_affinity,
-        }
-    if ops.BecomeRoot in kinds or ops.MakeTimeNamespace in kinds:
-        from aiorun.init import namespaces
-
-        found |= {
-            ops.FindSources: namespaces.find_sources,
-            ops.BecomeRoot: namespaces.become_root,
-            ops.UnshareIpc: namespaces.unshare_ipc,
-            ops.MakeTimeNamespace: namespaces.make_time_namespace,
-        }
+    for name, functions in RARE.items():
+        if not functions.keys().isdisjoint(kinds):
+            module = __import__(f"aiorun.init.{name}", fromlist=("",))
+            found |= {kind: getattr(module, function) for kind, function in functions.items()}
     return found
 
 
@@ -128,6 +116,8 @@ def run(plan: Plan, execute: Executors, files: dict[str, int], channel: Socket, 
         if not closed:
             process.set_dumpable(False)
         for step in plan.operations:
+            if init.trace is not None:
+                init.trace(step)
             _execute(init, step, execute[type(step)])
     except BaseException:  # noqa: BLE001, S110 - a traceback would read files of the container's by our paths
         pass

@@ -10,7 +10,9 @@ from aiorun.wire.protocol import LIMIT, Conversation, Proceed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
+    from collections.abc import Callable
 
+    from aiorun.wire import ops
     from aiorun.wire.protocol import Message
 
 
@@ -33,6 +35,7 @@ class Init:
         self.extra_env: tuple[str, ...] = ()  # what SetHome found
         self.directory_pending = ""  # a cwd that root may not enter, tried again as the user
         self.fifo = -1  # open from the moment that somebody starts us
+        self.trace: Callable[[ops.Operation], None] | None = None  # tells the log of the step that is next
         self._channel: Socket | None = channel
         self._conversation = Conversation(init=True)
 

@@ -25,6 +25,20 @@ class Operation(Record):
         return self.describe()
 
 
+class Trace(Operation):
+    """Write each step that follows to the log behind file `fd` before it is taken: `json` or text, one line, one write.
+
+    `offset` is that of the caller's time zone, in seconds east of UTC. Made by `--debug`, and not by a config.json.
+    """
+
+    fd: str
+    json: bool
+    offset: int
+
+    def describe(self) -> str:
+        return "write the steps to the log"
+
+
 # --- namespaces and the process's surroundings
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiorun.cli.log import Log, rfc3339, text_line
-from aiorun.cli.log_json import json_line
+from aiorun.cli.log import Log
 from aiorun.cli.output import encode
-from aiorun.cli.quoting import escape, log_value, quote
 from aiorun.errors import AiorunError, UsageError
+from aiorun.wire.log_json import json_line
+from aiorun.wire.text import escape, log_value, quote, rfc3339, text_line
+from tests.cli.program import AIORUN, run
 
 NOON = 1_700_000_000.0
 # What a path or an argument can hold: any character, and bytes that aren't UTF-8 as PEP 383 carries them.
@@ -74,18 +74,18 @@ def assert_harmless(line: str) -> None:
 
 @given(TEXT)
 def test_a_text_line_reads_back_as_what_was_said(message: str) -> None:
-    line = text_line("error", message, NOON)
+    line = text_line("error", message, NOON, 0)
     assert_harmless(line)
-    assert fields_of(line) == {"time": rfc3339(NOON), "level": "error", "msg": message}
+    assert fields_of(line) == {"time": rfc3339(NOON, 0), "level": "error", "msg": message}
 
 
 @given(TEXT)
 def test_a_json_line_reads_back_as_what_was_said(message: str) -> None:
-    line = json_line("error", message, NOON)
+    line = json_line("error", message, NOON, 0)
     assert_harmless(line)
     assert line.isascii()
     said = "".join("\ufffd" if 0xD800 <= ord(c) <= 0xDFFF else c for c in message)
-    assert json.loads(line) == {"level": "error", "msg": said, "time": rfc3339(NOON)}
+    assert json.loads(line) == {"level": "error", "msg": said, "time": rfc3339(NOON, 0)}
     assert list(json.loads(line)) == ["level", "msg", "time"]
 
 
@@ -117,28 +117,30 @@ def test_a_value_is_quoted_as_logrus_quotes_it(text: str, value: str) -> None:
     assert quote(text).strip('"') == value.strip('"')
 
 
-@pytest.fixture
-def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", request.param)
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
 @pytest.mark.parametrize(
-    ("zone", "text"),
+    ("zone", "offset", "text"),
     [
-        ("UTC0", "2023-11-14T22:13:20Z"),
-        ("IST-5:30", "2023-11-15T03:43:20+05:30"),
-        ("NST3:30", "2023-11-14T18:43:20-03:30"),
+        ("UTC0", 0, "2023-11-14T22:13:20Z"),
+        ("IST-5:30", 19800, "2023-11-15T03:43:20+05:30"),
+        ("NST3:30", -12600, "2023-11-14T18:43:20-03:30"),
     ],
-    indirect=["zone"],
 )
-@pytest.mark.usefixtures("zone")
-def test_a_time_is_rfc3339_in_the_callers_zone(text: str) -> None:
-    assert rfc3339(NOON) == text
+def test_a_time_is_rfc3339_in_the_callers_zone(tmp_path: Path, zone: str, offset: int, text: str) -> None:
+    assert rfc3339(NOON, offset) == text
     assert datetime.datetime.fromisoformat(text).timestamp() == NOON
+    log = tmp_path / "log"
+    run(*AIORUN, "--log", log, "nosuch", env={"TZ": zone})
+    assert fields_of(log.read_text())["time"][19:] == text[19:]
+
+
+@given(st.integers(-(2**36), 2**36), st.integers(-1439, 1439).map(lambda minutes: 60 * minutes))
+def test_a_moment_is_the_day_that_the_calendar_has(seconds: int, offset: int) -> None:
+    zone = datetime.timezone(datetime.timedelta(seconds=offset))
+    try:
+        expected = datetime.datetime.fromtimestamp(seconds, zone)
+    except (OverflowError, ValueError):
+        return
+    assert rfc3339(seconds + 0.5, offset)[:19] == expected.isoformat()[:19]
 
 
 def log_to(path: Path, *, format: str = "json", debug: bool = False) -> Log:

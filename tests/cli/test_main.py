@@ -190,7 +190,7 @@ def test_a_crash_leaves_one_json_object_in_the_log(tmp_path: Path, statement: st
 def test_with_debug_the_traceback_comes_before_the_error_on_a_line_of_its_own(tmp_path: Path) -> None:
     log = tmp_path / "log.json"
     run(*TRY, "--debug", "--log", log, "--log-format", "json", "try", "1 / 0")
-    debug, error = [json.loads(line) for line in log.read_text().splitlines()]
+    _start, debug, error = [json.loads(line) for line in log.read_text().splitlines()]
     assert debug["level"] == "debug"
     assert debug["msg"].startswith("Traceback (most recent call last):\n")
     assert error["level"] == "error"

@@ -81,8 +81,10 @@ def _annotations(base: type) -> dict[str, Any]:
 
 
 def _makers(name: str) -> list[str]:
-    plan = CHECKOUT / "aiorun" / "plan"
-    return [path.name for path in sorted(plan.glob("*.py")) if re.search(rf"\bops\.{name}\b", path.read_text())]
+    """Files of plan/; `--debug` puts its own operation before a plan that is made."""
+    files = {path.name: path for path in sorted((CHECKOUT / "aiorun" / "plan").glob("*.py"))}
+    files["launch/trace.py"] = CHECKOUT / "aiorun" / "launch" / "trace.py"
+    return [file for file, path in files.items() if re.search(rf"\bops\.{name}\b", path.read_text())]
 
 
 # --- rooms
