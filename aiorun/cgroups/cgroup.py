@@ -100,6 +100,9 @@ class Cgroup:
         """Whether any of its directories is there."""
         return any(map(os.path.isdir, self.paths.values()))
 
+    def give_to(self, uid: int) -> None:
+        """Let a user of the host make cgroups below it, where the kernel allows that: on v2. Raises CgroupError."""
+
     def add(self, pid: int) -> None:
         """Move a process into it, in all hierarchies. Raises CgroupError."""
         for path in self._directories():

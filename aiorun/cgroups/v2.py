@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aiorun.waiter import Waiter
 
 _EINVAL = 22
+_DELEGATED = "/sys/kernel/cgroup/delegate"  # since Linux 4.15
 _V1_ONLY = (
     ("memory", "swappiness", "disableOOMKiller", "kernel", "kernelTCP"),
     ("cpu", "realtimeRuntime", "realtimePeriod"),
@@ -51,6 +52,17 @@ class CgroupV2(Cgroup):
             _hand_down(path)
         except OSError as error:
             raise CgroupError(f"enable the controllers of cgroup {path}: {reason(error)}") from None
+
+    def give_to(self, uid: int) -> None:
+        """The directory and the files that the kernel names: cgroups(7), "Delegation"."""
+        names = files.read_or(_DELEGATED, "cgroup.procs cgroup.threads cgroup.subtree_control").split()
+        for path in (self.path, *(f"{self.path}/{name}" for name in names)):
+            try:
+                os.chown(path, uid, -1)
+            except FileNotFoundError:
+                pass  # of a controller that isn't enabled
+            except OSError as error:
+                raise CgroupError(f"give the cgroup {path} to the user {uid}: {reason(error)}") from None
 
     # --- limits
 

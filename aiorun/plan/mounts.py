@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aiorun.errors import InvalidSpec
+from aiorun.plan.namespaces import outside
 from aiorun.plan.options import MS_BIND, NODEV, NOEXEC, NOSUID, PROPAGATION, RDONLY, Options
 from aiorun.wire import ops
 
@@ -131,6 +132,23 @@ def _compile_cgroup(target: str, at: str, options: Options, spec: Spec, request:
             yield ops.MakeSymlink(hierarchy.name, f"{target.rstrip('/')}/{name}")
     if options.set & RDONLY:
         yield ops.SealMount(target, at)
+
+
+def cgroup_owner(spec: Spec, uid_map: tuple[tuple[int, int, int], ...]) -> int:
+    """Whose the container's v2 cgroup has to be outside, so that its user can make cgroups below; -1: nobody's.
+
+    config-linux.md, "Cgroup ownership": of a container that may write to the cgroup mount of its own cgroup namespace.
+    """
+    namespaces = {entry["type"]: entry.get("path", "") for entry in spec.get("linux", {}).get("namespaces") or []}
+    if namespaces.get("cgroup") != "" or namespaces.get("user"):  # of a namespace that is joined nobody knows the map
+        return -1
+    uid = spec["process"].get("user", {}).get("uid", 0)
+    for index, mount in enumerate(spec.get("mounts") or []):
+        if mount.get("type") == "cgroup" and clean(mount["destination"]) == "/sys/fs/cgroup":
+            options = Options(mount.get("options") or [], f"mounts[{index}]", kind="cgroup")
+            if not options.set & RDONLY:
+                return outside(uid_map, uid, -1) if uid_map else uid
+    return -1
 
 
 def compile_protections(linux: Linux) -> Iterator[ops.Operation]:

@@ -9,6 +9,7 @@ from aiorun import cgroups
 from aiorun.errors import AiorunError, InitFailed, InvalidSpec, SpawnFailed, reason
 from aiorun.linux.pidfd import start_time
 from aiorun.plan import rootfs
+from aiorun.plan.mounts import cgroup_owner
 from aiorun.plan.namespaces import root_outside
 from aiorun.runtime.compile import compile_for, has_little_memory
 from aiorun.runtime.delete import claim, leave_resctrl
@@ -151,6 +152,10 @@ class _Creation:
 
             await write_maps(self._waiter, init.pid, plan)
             give_pipes(files, plan)
+        if self._cgroup is not None and self._cgroup.paths.keys() == {""} and os.geteuid() == 0:
+            owner = cgroup_owner(self._spec, plan.uid_map)
+            if owner > 0:
+                self._cgroup.give_to(owner)
         if self._spec.get("linux", {}).get("netDevices"):
             from aiorun.runtime.net_devices import move
 
