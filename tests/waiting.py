@@ -9,10 +9,10 @@ NEVER = 30.0  # seconds: whatever takes this long doesn't come
 _LOOK_AGAIN = 0.01
 
 
-def until(condition: Callable[[], object], what: str) -> None:
+def until(condition: Callable[[], object], what: str, *, seconds: float = NEVER) -> None:
     """Return once `condition` is true. Raises TimeoutError, which says `what` didn't come."""
-    deadline = time.monotonic() + NEVER
+    deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {NEVER:.0f} seconds for {what}")
+            raise TimeoutError(f"waited {seconds:.0f} seconds for {what}")
         time.sleep(_LOOK_AGAIN)

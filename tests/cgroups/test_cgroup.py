@@ -15,6 +15,7 @@ import pytest
 
 from aiorun.cgroups import Cgroup, layout, load, locate
 from aiorun.cgroups.layout import V2, Layout
+from aiorun.cgroups.restore import Before
 from aiorun.errors import CgroupError
 from aiorun.waiter import PollWaiter, drive
 from tests.conftest import need_root
@@ -355,6 +356,82 @@ def test_burst_and_quota_may_come_together_in_any_direction(make: Make) -> None:
     for quota in (50000, 90000, 20000):
         cgroup.apply({"cpu": {"quota": quota, "burst": quota}}, update=True)
         assert value(cgroup, "cpu/cpu.cfs_burst_us", "cpu.max.burst") == str(quota)
+
+
+def test_realtime_comes_to_the_container_through_cgroups_that_have_none(make: Make, host: Layout) -> None:
+    """A parent that somebody has set up keeps what it has, and the kernel then holds the container to it."""
+    need_v1(host)
+    cgroup = make()
+    directory = Path(cgroup.paths["cpu"])
+    if not (directory / "cpu.rt_runtime_us").exists():
+        pytest.skip("this kernel has no realtime limits of cgroups (CONFIG_RT_GROUP_SCHED)")
+    cgroup.apply({"cpu": {"realtimePeriod": 500000, "realtimeRuntime": 1000}})
+    for path in (directory, directory.parent):
+        assert (path / "cpu.rt_period_us").read_text() == "500000\n"
+        assert (path / "cpu.rt_runtime_us").read_text() == "1000\n"
+    message = r"^set linux\.resources\.cpu\.realtimeRuntime to 2000 \(cpu\.rt_runtime_us\): invalid argument$"
+    with pytest.raises(CgroupError, match=message):
+        cgroup.apply({"cpu": {"realtimeRuntime": 2000}})
+    assert (directory.parent / "cpu.rt_runtime_us").read_text() == "1000\n"
+
+
+def test_zero_is_a_limit_of_processes_but_in_an_update(make: Make) -> None:
+    cgroup = make()
+    cgroup.apply({"pids": {"limit": 0}})
+    assert value(cgroup, "pids/pids.max", "pids.max") == "1"
+    cgroup.apply({"pids": {"limit": 7}}, update=True)
+    cgroup.apply({"pids": {"limit": 0}}, update=True)
+    assert value(cgroup, "pids/pids.max", "pids.max") == "7"
+
+
+def test_swap_alone_counts_from_the_limit_of_memory_that_holds(make: Make, host: Layout) -> None:
+    need_v2(host)
+    cgroup = make()
+    cgroup.apply({"memory": {"limit": 1 << 26}})
+    cgroup.apply({"memory": {"swap": 3 << 26}}, update=True)
+    swap = Path(cgroup.paths[""], "memory.swap.max")
+    assert not swap.exists() or swap.read_text() == f"{2 << 26}\n"
+
+
+@pytest.mark.parametrize("before", [{}, {"throttleReadBpsDevice": 1 << 20, "throttleWriteIOPSDevice": 77}], ids=["none", "some"])
+def test_limits_of_block_devices_are_put_back(make: Make, before: dict[str, int]) -> None:
+    disks = [line.split() for line in Path("/proc/partitions").read_text().splitlines()[2:]]
+    if not disks:
+        pytest.skip("this host has no block device")
+    numbers = {"major": int(disks[0][0]), "minor": int(disks[0][1])}
+    cgroup = make()
+
+    def block(**rates: int) -> dict[str, Any]:
+        return {"blockIO": {name: [{**numbers, "rate": rate}] for name, rate in rates.items()}}
+
+    cgroup.apply(block(**before))
+    names = ("throttleReadBpsDevice", "throttleWriteBpsDevice", "throttleReadIOPSDevice", "throttleWriteIOPSDevice")
+    was = throttles(cgroup)
+    kept = Before()
+    cgroup.apply(block(**dict.fromkeys(names, 5000)), update=True, before=kept)
+    assert throttles(cgroup) != was
+    kept.write_back()
+    assert throttles(cgroup) == was
+
+
+def throttles(cgroup: Cgroup) -> dict[str, str]:
+    """What its files say of block devices."""
+    directory = Path(cgroup.paths.get("blkio") or cgroup.paths[""])
+    files = [*directory.glob("blkio.throttle.*_device"), *directory.glob("io.max")]
+    return {file.name: file.read_text() for file in files}
+
+
+def test_a_quota_and_its_period_are_put_back_whichever_has_to_go_first(make: Make, cgroup_parent: str) -> None:
+    parent = make(f"{cgroup_parent}/parent")
+    parent.apply({"cpu": {"quota": 100000, "period": 100000}})
+    cgroup = make(f"{cgroup_parent}/parent/child")
+    cgroup.apply({"cpu": {"quota": 50000, "period": 50000}})
+    kept = Before()
+    cgroup.apply({"cpu": {"quota": 10000, "period": 25000}}, update=True, before=kept)
+    kept.write_back()
+    assert value(cgroup, "cpu/cpu.cfs_quota_us", "cpu.max") in ("50000", "50000 50000")
+    assert value(cgroup, "cpu/cpu.cfs_period_us", "cpu.max") in ("50000", "50000 50000")
+    drive(cgroup.remove(WAITER))
 
 
 def test_an_idle_cgroup_can_be_made_busy_again(make: Make) -> None:
