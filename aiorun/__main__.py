@@ -25,14 +25,18 @@ except OSError:
     pass  # then all goes as usual, 3 ms later
 else:
     magic, length, index = (posix.read(archive, 4) for _ in range(3))
+    used = False
     # Below 3 it would pass for a standard stream that the caller has closed.
     if archive > 2 and magic == MAGIC_NUMBER and int.from_bytes(length, "little") == posix.fstat(archive).st_size:
-        code, made_for, modules = loads(posix.read(archive, int.from_bytes(index, "little")))
-        if made_for == package:  # it wasn't moved
+        content = loads(posix.read(archive, int.from_bytes(index, "little")))
+        if len(content) == 3 and content[1] == package:  # neither of an earlier form nor moved
             finder: "dict[str, Any]" = {"__name__": "aiorun.launch.archive_finder"}
-            exec(code, finder)
+            exec(content[0], finder)
             finder["import_os"]()
-            sys.meta_path.insert(0, finder["Archive"](archive, 12 + int.from_bytes(index, "little"), modules))
+            sys.meta_path.insert(0, finder["Archive"](archive, 12 + int.from_bytes(index, "little"), content[2]))
+            used = True
+    if not used:
+        posix.close(archive)
 
 # -I leaves the script's directory out. At the end, so that what lies beside aiorun never shadows the standard library.
 sys.path.append(package.rpartition("/")[0] or "/")
