@@ -147,11 +147,12 @@ class _Creation:
 
     async def _prepare(self, init: Child, plan: Plan, files: dict[str, int]) -> None:
         """What only we may do for an init that waits for its first Proceed."""
-        if plan.uid_map:
+        if plan.uid_map or plan.joins:
             from aiorun.runtime.id_maps import give_pipes, write_maps
 
-            await write_maps(self._waiter, init.pid, plan)
-            give_pipes(files, plan)
+            if plan.uid_map:
+                await write_maps(self._waiter, init.pid, plan)
+            give_pipes(init.pid, files)
         if self._cgroup is not None and self._cgroup.paths.keys() == {""} and os.geteuid() == 0:
             owner = cgroup_owner(self._spec, plan.uid_map)
             if owner > 0:

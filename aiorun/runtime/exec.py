@@ -182,6 +182,10 @@ class _Preparation:
         self._check_alive()  # after the namespaces are open: they were this init's
         child = Child(await self._spawn(plan, files), self._waiter, self._cgroup.oom_kills)
         try:
+            if plan.joins:
+                from aiorun.runtime.id_maps import give_pipes
+
+                give_pipes(child.pid, files)
             await self._lead(child)
             return Prepared(child, self._cgroup, self._waiter)
         except BaseException:

@@ -32,18 +32,21 @@ async def write_maps(waiter: Waiter, pid: int, plan: Plan) -> None:
     await _write(waiter, pid, "uid", plan.uid_map, os.geteuid())
 
 
-def give_pipes(files: Mapping[str, int], plan: Plan) -> None:
-    """Let the container's root open /dev/stdout and its kind where they are pipes of ours, which the init may not give away.
+def give_pipes(pid: int, files: Mapping[str, int]) -> None:
+    """Let the root of the process's user namespace open /dev/stdout and its kind, where they are pipes: none that it may take.
 
-    As runc, whose pipes these are in a `run`. Files stay whose they are.
+    As runc, whose own pipes these are in a `run` and an `exec`. Files stay whose they are.
     """
     if os.geteuid() != 0:
         return
+    with open(f"/proc/{pid}/uid_map") as file:  # as we see it: (first id inside, first id outside, how many)
+        maps = tuple(tuple(int(word) for word in line.split()) for line in file)
+    root = outside(maps, 0, -1)  # type: ignore[arg-type]
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         fd = files.get(name, number)
         try:
             if stat.S_ISFIFO(os.fstat(fd).st_mode):
-                os.fchown(fd, outside(plan.uid_map, 0, -1), -1)
+                os.fchown(fd, root, -1)
         except OSError:
             pass  # closed, or nobody's to give
 

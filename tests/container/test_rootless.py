@@ -173,6 +173,27 @@ def test_run_has_the_callers_terminal(runtime: UsersCommandLine, user: User, ter
     assert (child.wait(), shown.split()) == (7, [b"0", b"31", b"77"])
 
 
+def test_exec(runtime: UsersCommandLine, user: User, terminal: Callable[..., PtyProcess]) -> None:
+    runtime("run", "--detach", "--bundle", user.bundle(args=["sleep", "1000"]), "x", check=True)
+    try:
+        uid, maps, own = runtime(
+            "exec", "x", "sh", "-c", "id -u; cat /proc/self/uid_map; echo $$", check=True
+        ).stdout.splitlines()
+        assert (uid, maps.split(), int(own) > 1) == ("0", ["0", str(UID), "1"], True)
+        assert runtime("exec", "x", "sh", "-c", "exit 7").returncode == 7
+        child = terminal(
+            runtime.argv("exec", "--tty", "x", "stty", "size"), env=user.environment, cwd=str(user.home), size=(31, 77)
+        )
+        shown = b""
+        with contextlib.suppress(EOFError):
+            while True:
+                shown += child.read()
+        assert (child.wait(), shown.split()) == (0, [b"31", b"77"])
+        assert runtime("exec", "--user", "5", "x", "id").returncode == 255
+    finally:
+        runtime("delete", "--force", "x")
+
+
 # --- ids
 
 

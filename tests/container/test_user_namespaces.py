@@ -274,6 +274,40 @@ def test_a_namespace_that_may_not_be_joined_is_named(ours: Sandbox, tmp_path: Pa
     assert "(linux.namespaces[5].path): invalid argument" in error
 
 
+def test_exec_joins_the_user_namespace(runtime: CommandLine, bundle: Bundles) -> None:
+    """As its root or another user of it, with the devices, pipes and terminals of its own."""
+    runtime("run", "--detach", "--bundle", bundle(args=["sleep", "1000"]), "x", check=True)
+    try:
+        pid = runtime.state("x")["pid"]
+        script = "id -u; cat /proc/self/uid_map; for n in user pid net mnt; do readlink /proc/self/ns/$n; done; echo $$"
+        uid, maps, *links, own = runtime("exec", "x", "sh", "-c", script, check=True).stdout.splitlines()
+        assert (uid, maps.split(), links) == (
+            "0",
+            MAPS[0],
+            [os.readlink(f"/proc/{pid}/ns/{n}") for n in ("user", "pid", "net", "mnt")],
+        )
+        assert int(own) > 1
+        assert runtime("exec", "--user", "7:8", "x", "id", check=True).stdout.split() == ["uid=7", "gid=8"]
+        argv = runtime.argv("exec", "x", "sh", "-c", "cat /dev/stdin > /dev/stdout; echo e > /dev/stderr")
+        with subprocess.Popen(argv, stdin=-1, stdout=-1, stderr=-1, start_new_session=True) as running:
+            assert running.communicate(b"words") == (b"words", b"e\n")
+    finally:
+        runtime("delete", "--force", "x")
+
+
+def test_exec_has_a_terminal_there(runtime: CommandLine, bundle: Bundles, terminal: Callable[..., PtyProcess]) -> None:
+    runtime("run", "--detach", "--bundle", bundle(args=["sleep", "1000"]), "x", check=True)
+    try:
+        child = terminal(runtime.argv("exec", "--tty", "x", "sh", "-c", "stat -c %u $(tty); exit 7"))
+        said = b""
+        with contextlib.suppress(EOFError):
+            while True:
+                said += child.read()
+        assert (child.wait(), said.split()) == (7, [b"0"])
+    finally:
+        runtime("delete", "--force", "x")
+
+
 # --- time
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ptyprocess import PtyProcess
 
-from tests.conftest import Bundles, CommandLine, Config
+from tests.conftest import Bundles, CommandLine, Config, need
 from tests.security.attacks import Trace, bind
 from tests.waiting import until
 
@@ -68,6 +68,65 @@ def test_a_created_init_is_closed_to_a_container_that_shares_its_pids(
     seen = (volume / "done").read_text().splitlines()
     assert [line for line in seen if line.startswith("seen")], "the spy didn't find the init"
     assert [line for line in seen if not line.startswith("seen")] == []
+
+
+@pytest.mark.parametrize("joined", [("user", "pid"), ("user", "pid", "net", "ipc", "uts")], ids="+".join)
+def test_who_joins_a_user_namespace_is_closed_to_it(
+    aiorun: CommandLine, bundle: Bundles, container: Callable[..., str], tmp_path: Path, joined: tuple[str, ...]
+) -> None:
+    """CVE-2016-9962. Its root may trace whoever is in it: the joiner and the init that it clones, before and after they are."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    users = {"linux": {f"{kind}Mappings": [{"containerID": 0, "hostID": 0, "size": 65536}] for kind in ("uid", "gid")}}
+
+    def spying(config: Config) -> None:
+        config["mounts"].append(bind(volume, "/volume"))
+        config["process"]["env"].append(f"MARKER={MARKER}")
+        config["process"]["capabilities"] = {
+            name: ["CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_PERFMON"] for name in ("bounding", "permitted", "effective")
+        }
+        config["linux"] |= users["linux"]
+        config["linux"]["namespaces"].append({"type": "user"})
+
+    spy = container(bundle(spying, args=["sh", "-c", _SPY]))
+    aiorun("start", spy, check=True)
+    pid = aiorun.state(spy)["pid"]
+
+    def sharing(config: Config) -> None:
+        types = {"net": "network"}
+        paths = {types.get(name, name): f"/proc/{pid}/ns/{name}" for name in joined}
+        others = [n for n in config["linux"]["namespaces"] if n["type"] not in paths]
+        config["linux"]["namespaces"] = others + [{"type": kind, "path": path} for kind, path in paths.items()]
+        if "uts" in joined:
+            config.pop("hostname")
+
+    victim = container(bundle(sharing), env={**os.environ, "SECRET": MARKER})
+    (volume / "go").touch()
+    until((volume / "done").exists, "the spy's report")
+    victim_pid = aiorun.state(victim)["pid"]
+    aiorun("delete", victim, check=True)
+    os.waitpid(victim_pid, 0)  # pid_namespaces(7): while a zombie of ours is in it, the spy's init can't end
+    seen = (volume / "done").read_text().splitlines()
+    assert [line for line in seen if line.startswith("seen")], "the spy didn't find the init"
+    assert [line for line in seen if not line.startswith("seen")] == []
+
+
+def test_a_joiner_is_closed_before_it_joins_anything(aiorun: CommandLine, bundle: Bundles, tmp_path: Path) -> None:
+    holder = subprocess.Popen([need("unshare"), "--user", "--map-root-user", "sleep", "1000"], stdin=subprocess.DEVNULL)
+    try:
+        until(lambda: b"sleep" in Path(f"/proc/{holder.pid}/cmdline").read_bytes().split(b"\0")[0], "sleep")
+        path = {"type": "user", "path": f"/proc/{holder.pid}/ns/user"}
+        made = bundle(lambda config: config["linux"]["namespaces"].append(path))
+        trace = tmp_path / "trace"
+        argv = [need("strace"), "-ff", "-e", "trace=prctl,setns,clone,clone3", "-o", str(trace)]
+        subprocess.run([*argv, *aiorun.argv("run", "--bundle", made, "x")], stdin=subprocess.DEVNULL, check=False, timeout=60)
+    finally:
+        holder.kill()
+        holder.wait()
+    joiners = [text for file in tmp_path.glob("trace.*") if "setns(" in (text := file.read_text()) and "clone3(" in text]
+    assert joiners
+    for text in joiners:
+        assert text.index("PR_SET_DUMPABLE, SUID_DUMP_DISABLE") < text.index("setns("), text
 
 
 def test_an_init_is_closed_again_after_each_change_of_who_it_is(aiorun: CommandLine, bundle: Bundles, tmp_path: Path) -> None:
