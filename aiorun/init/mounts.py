@@ -170,7 +170,7 @@ def _mount_the_old_way(init: Init, step: ops.Mount, parameters: tuple[tuple[str,
 
 
 def bind(init: Init, step: ops.Bind) -> None:
-    tree = _copy_of_source(init, step)
+    tree = init.files.pop(step.tree) if step.tree else _copy_of_source(init, step)
     if step.target.rstrip("/") == "/proc" and filesystem_type(tree) != PROC_SUPER_MAGIC:
         raise StepFailed(f'{step.complaint()}: "/proc" cannot be covered by something that is not proc')
     directory = stat.S_ISDIR(os.fstat(tree).st_mode)

@@ -78,6 +78,20 @@ def clone_init(plan: Plan, files: dict[str, int], channel: Socket, *, flags: int
 
     With CLONE_PARENT in `flags` they are our parent's children. Raises SpawnFailed.
     """
+    trees: dict[str, int] = {}
+    if plan.trees:
+        from aiorun.launch.idmap import make_trees
+
+        trees = make_trees(plan, files)
+        files |= trees
+    try:
+        return _clone_init(plan, files, channel, flags)
+    finally:
+        for fd in trees.values():
+            os.close(fd)
+
+
+def _clone_init(plan: Plan, files: dict[str, int], channel: Socket, flags: int) -> tuple[int, int, tuple[int, ...]]:
     execute = executors({type(step) for step in plan.operations})
     # A user's process whose maps are to be written has to be dumpable, or its uid_map is root's. proc(5)
     closed = os.geteuid() == 0 or not plan.clone_flags & process.CLONE_NEWUSER

@@ -21,6 +21,7 @@ MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 
 # mount_setattr(2), fsmount(2)
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
+MOUNT_ATTR_IDMAP = 0x100000
 
 # MOUNT_ATTR_* → MS_* of mount(2), ST_* of statvfs(3)
 _ATTRIBUTES = (
@@ -76,9 +77,14 @@ def fsmount(context: int, *, attributes: int = 0) -> int:
     return call(FSMOUNT, context, FSMOUNT_CLOEXEC, attributes)
 
 
-def mount_setattr(mount: int, *, set: int = 0, clear: int = 0, propagation: int = 0, recursive: bool = False) -> None:
-    """Change the attributes of the mount behind fd `mount`. mount_setattr(2), Linux 5.12."""
-    attributes = b"".join([value.to_bytes(8, "little") for value in (set, clear, propagation, 0)])
+def mount_setattr(
+    mount: int, *, set: int = 0, clear: int = 0, propagation: int = 0, recursive: bool = False, users: int = 0
+) -> None:
+    """Change the attributes of the mount behind fd `mount`; MOUNT_ATTR_IDMAP is by the user namespace `users`.
+
+    mount_setattr(2), Linux 5.12.
+    """
+    attributes = b"".join([value.to_bytes(8, "little") for value in (set, clear, propagation, users)])
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     call(MOUNT_SETATTR, mount, b"", flags, attributes, 32)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aiorun.spec.types import Hook, Spec
+    from aiorun.wire.plan import MappedTree
 
 __all__ = ["Hierarchy", "Plan", "Request", "compile_plan", "hook_state", "rootfs"]
 
@@ -47,7 +48,17 @@ def compile_plan(spec: Spec, request: Request) -> Plan:
         uid_map=namespaces.map("uidMappings"),
         gid_map=namespaces.map("gidMappings"),
         joins=namespaces.joins(),
+        trees=_trees(spec, namespaces, file_system),
     )
+
+
+def _trees(spec: Spec, namespaces: Namespaces, file_system: tuple[ops.Operation, ...]) -> tuple[MappedTree, ...]:
+    binds = [step for step in file_system if isinstance(step, ops.Bind) and step.tree]
+    if not binds:
+        return ()
+    from aiorun.plan.idmap import compile_trees
+
+    return tuple(compile_trees(spec, namespaces, binds))
 
 
 def rootfs(spec: Spec, bundle: str) -> str:

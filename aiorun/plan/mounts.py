@@ -65,6 +65,9 @@ def _compile_mount(mount: Mount, at: str, spec: Spec, request: Request) -> Itera
     options = Options(mount.get("options") or [], at, kind=kind)
     target = clean(mount["destination"])
     propagation = tuple(options.propagation)
+    maps_ids = bool(options.map_ids or mount.get("uidMappings") or mount.get("gidMappings"))
+    if maps_ids and (not options.bind or options.remount):
+        raise InvalidSpec(at, "id-mapped mounts are only supported for bind mounts")
     if options.remount:
         flags = options.flags | (MS_BIND if options.bind else 0)
         yield ops.Remount(target, at, flags, options.text, propagation)
@@ -74,7 +77,7 @@ def _compile_mount(mount: Mount, at: str, spec: Spec, request: Request) -> Itera
         source = absolute(mount.get("source", ""), request.bundle)
         yield ops.Bind(
             source, target, at, options.recursive, options.set, options.clear, options.set_all, options.clear_all, propagation,
-            no_symlinks=target in ("/proc", "/sys"),
+            no_symlinks=target in ("/proc", "/sys"), tree=at if maps_ids else "",
         )  # fmt: skip
     elif kind == "cgroup":
         yield from _compile_cgroup(target, at, options, spec, request)

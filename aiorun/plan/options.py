@@ -39,7 +39,8 @@ _MS = {"sync": 16, "mand": 64, "dirsync": 128, "noatime": 1024, "nodiratime": 20
 def known() -> set[str]:
     """Every option that `Options` sorts by its name: all but those of the file systems themselves."""
     recursive = {f"r{name}" for name in ATTRIBUTES}
-    return {"bind", "rbind", "remount", "tmpcopyup"} | ATTRIBUTES.keys() | recursive | SUPERBLOCK | NO_EFFECT | PROPAGATION.keys()
+    ours = {"bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"}
+    return ours | ATTRIBUTES.keys() | recursive | SUPERBLOCK | NO_EFFECT | PROPAGATION.keys()
 
 
 class Options:
@@ -52,6 +53,7 @@ class Options:
         self.remount = "remount" in options
         self.bind = kind in ("bind", "rbind") or not {"bind", "rbind"}.isdisjoint(options)
         self.copy_up = False
+        self.map_ids = ""  # idmap, ridmap
         self.recursive = kind == "rbind" or "rbind" in options
         self.flags = 0  # MS_*, for a remount
         for index, option in enumerate(options):
@@ -77,6 +79,8 @@ class Options:
             self.set_all, self.clear_all = self.set_all & ~clear | set_, self.clear_all & ~set_ | clear
         elif option == "tmpcopyup":
             self.copy_up = True
+        elif option in ("idmap", "ridmap"):
+            self.map_ids = option
         else:
             return option in ("bind", "rbind", "remount")
         return True

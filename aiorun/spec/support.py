@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("process.apparmorProfile", ()),
     ("process.selinuxLabel", ()),
-    ("mounts[].uidMappings", ()),
-    ("mounts[].gidMappings", ()),
-    ("mounts[].options[]", ("idmap", "ridmap")),
     ("linux.seccomp", ()),
     ("linux.mountLabel", ()),
 )

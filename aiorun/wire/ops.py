@@ -256,7 +256,7 @@ class CopyUp(Mount):
 
 
 class Bind(Operation):
-    """A part of the host's tree. The other fields are Mount's."""
+    """A part of the host's tree; with `tree` the copy of it that is this file (Plan.trees). The other fields are Mount's."""
 
     source: str
     target: str
@@ -268,6 +268,7 @@ class Bind(Operation):
     clear_all: int = 0
     propagation: tuple[int, ...] = ()
     no_symlinks: bool = False
+    tree: str = ""
 
     def describe(self) -> str:
         return f'mount "{self.source}" on "{self.target}" ({self.at})'

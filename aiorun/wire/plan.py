@@ -9,6 +9,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    IdMap = tuple[tuple[int, int, int], ...]
+
+
+class MappedTree(Record):
+    """A copy of the host's mounts at `source` whose ids are mapped: made before the clone, and the init's file `name`.
+
+    `recursive`: with the mounts below; `map_all`: those are mapped, too. The map is that of the user namespace `users`, a file of
+    the plan's opens, or (first id of the files, first id as it shows, how many).
+    """
+
+    name: str
+    source: str
+    at: str
+    recursive: bool
+    map_all: bool
+    users: str
+    uid_map: IdMap
+    gid_map: IdMap
+
 
 class Plan(Record):
     """Made by `aiorun.plan`, executed by `aiorun.init`, carried in between by `aiorun.launch`."""
@@ -18,9 +37,10 @@ class Plan(Record):
     opens: tuple[tuple[str, str, str], ...]  # (name, path, JSON path) of the host's files that the parent opens for the init
     preserve: int  # fds after 2 that are the program's
     operations: tuple[Operation, ...]
-    uid_map: tuple[tuple[int, int, int], ...] = ()  # of a new user namespace: (first id inside, first id outside, how many)
-    gid_map: tuple[tuple[int, int, int], ...] = ()
+    uid_map: IdMap = ()  # of a new user namespace: (first id inside, first id outside, how many)
+    gid_map: IdMap = ()
     joins: tuple[JoinNamespace, ...] = ()  # made before the clone, by a joiner: a process of their own
+    trees: tuple[MappedTree, ...] = ()
 
 
 def encode(plan: Plan) -> dict[str, Any]:
@@ -31,6 +51,7 @@ def encode(plan: Plan) -> dict[str, Any]:
         "preserve": plan.preserve,
         "operations": [_encode_step(step) for step in plan.operations],
         "joins": [_encode_step(step) for step in plan.joins],
+        "trees": [[getattr(tree, name) for name in tree.fields] for tree in plan.trees],
     }
 
 
@@ -41,7 +62,9 @@ def _encode_step(step: Operation) -> list[Any]:
 def decode(document: dict[str, Any]) -> Plan:
     """The reverse. Raises KeyError, TypeError for what isn't a plan."""
     operations, joins = (tuple(map(_decode_step, document[member])) for member in ("operations", "joins"))
-    return Plan(int(document["clone_flags"]), str(document["join_pid"]), (), int(document["preserve"]), operations, joins=joins)
+    trees = tuple(MappedTree(*map(_tuples, values)) for values in document["trees"])
+    flags, preserve = int(document["clone_flags"]), int(document["preserve"])
+    return Plan(flags, str(document["join_pid"]), (), preserve, operations, joins=joins, trees=trees)
 
 
 def _decode_step(step: list[Any]) -> Any:

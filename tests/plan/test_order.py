@@ -9,6 +9,7 @@ import pytest
 from aiorun.plan import Hierarchy
 from aiorun.plan.namespaces import outside
 from aiorun.wire.ops import OPERATIONS
+from aiorun.wire.plan import MappedTree
 from tests.plan.plans import document, order, plan, steps
 
 HIERARCHIES = (
@@ -212,6 +213,25 @@ def test_a_new_user_namespace_has_maps_and_needs_a_joiner_only_with_namespaces_o
     assert compiled.clone_flags == 0x10020000
     joined = plan({**document(namespaces=[*new, {"type": "network", "path": "/ns/net"}], **maps), "hostname": ""})
     assert [step.kind for step in joined.joins] == ["network"]
+
+
+def test_a_mount_whose_ids_are_mapped_is_a_copy_that_is_made_before_the_clone() -> None:
+    maps = {
+        "uidMappings": [{"containerID": 0, "hostID": 5, "size": 1}],
+        "gidMappings": [{"containerID": 0, "hostID": 6, "size": 2}],
+    }
+    mount = {"destination": "/mnt", "source": "/src", "options": ["rbind", "ridmap"]}
+    own = document()
+    own["mounts"].append({**mount, **maps})
+    users = document(namespaces=[{"type": "user"}, {"type": "mount"}, {"type": "uts"}], **maps)
+    users["mounts"].append(mount)
+    for made in (own, users):
+        at = f"mounts[{len(made['mounts']) - 1}]"
+        assert plan(made).trees == (MappedTree(at, "/src", at, True, True, "", ((0, 5, 1),), ((0, 6, 2),)),)
+        assert [step.tree for step in steps(made) if type(step).__name__ == "Bind" and step.source == "/src"] == [at]
+    joined = document(namespaces=[{"type": "user", "path": "/ns/user"}, {"type": "mount"}, {"type": "uts"}])
+    joined["mounts"] = [mount]
+    assert plan(joined).trees == (MappedTree("mounts[0]", "/src", "mounts[0]", True, True, "ns:user", (), ()),)
 
 
 @pytest.mark.parametrize(("id", "outside_"), [(0, 100), (4, 104), (5, -1), (9, -1), (10, 7), (11, -1)])

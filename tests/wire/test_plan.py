@@ -9,7 +9,7 @@ import pytest
 
 from aiorun.init.main import executors
 from aiorun.wire import json, ops
-from aiorun.wire.plan import Plan, decode, encode
+from aiorun.wire.plan import MappedTree, Plan, decode, encode
 
 OPERATIONS = (
     ops.Mount("tmpfs", "tmpfs", "/x", "mounts[0]", (("size", "1m"), ("ro", None)), 6, 1, 0, 0, (1 << 18,), no_symlinks=True),
@@ -23,10 +23,11 @@ OPERATIONS = (
 
 def test_a_plan_is_the_same_after_the_wire_but_for_what_the_parent_opens() -> None:
     joins = (ops.JoinNamespace("user", 0x10000000, "ns:user", "/x", "linux.namespaces[0].path"),)
+    trees = (MappedTree("mounts[0]", "/x", "mounts[0]", True, False, "", ((0, 1, 2),), ((0, 3, 4), (5, 6, 7))),)
     opens = (("ns:pid", "/x", "linux.namespaces[0].path"),)
-    plan = Plan(0x20000, "ns:pid", opens, 3, OPERATIONS, uid_map=((0, 1, 2),), gid_map=((0, 3, 4),), joins=joins)
+    plan = Plan(0x20000, "ns:pid", opens, 3, OPERATIONS, uid_map=((0, 1, 2),), gid_map=((0, 3, 4),), joins=joins, trees=trees)
     again = decode(json.loads(json.dumps(encode(plan))))
-    assert again == Plan(0x20000, "ns:pid", (), 3, OPERATIONS, joins=joins)
+    assert again == Plan(0x20000, "ns:pid", (), 3, OPERATIONS, joins=joins, trees=trees)
 
 
 @pytest.mark.parametrize("size", [65_536, 1 << 20])

@@ -98,8 +98,23 @@ ROWS = (
         "container/test_copy_up.py::test_devices_fifos_and_attributes_are_copied_and_a_socket_is_not",
         values="tmpcopyup",
     ),
-    Row("mounts[].options[]", "not yet", "", "Linux 5.12", values="idmap ridmap"),
-    Row("mounts[].uidMappings, mounts[].gidMappings", "not yet", "", "Linux 5.12"),
+    Row(
+        "mounts[].options[]",
+        "of a bind mount: its ids are mapped, with `ridmap` also of those below it; by its own maps, or else by the container's. "
+        "Without either it's an error, and so it is of another mount",
+        "container/test_idmap.py::test_idmap_is_for_the_mount_itself_and_ridmap_for_all_below_it "
+        "container/test_idmap.py::test_without_maps_of_its_own_it_has_the_containers "
+        "container/test_idmap.py::test_only_bind_mounts_have_it",
+        "Linux 5.12, and a file system that can",
+        values="idmap ridmap",
+    ),
+    Row(
+        "mounts[].uidMappings, mounts[].gidMappings",
+        "both or neither; without an option as `idmap`",
+        "container/test_idmap.py::test_a_mounts_own_maps_show_its_files_as_others_and_their_makers_too "
+        "container/test_idmap.py::test_maps_of_its_own_count_more_than_the_containers",
+        "Linux 5.12, and a file system that can",
+    ),
     Row(
         "options of the file system",
         "every other option; of a bind mount, which has none, an error that names it",
