@@ -6,7 +6,7 @@ import os
 import time
 
 from aiorun import cgroups
-from aiorun.errors import AiorunError, InitFailed, InvalidSpec, SpawnFailed, reason
+from aiorun.errors import AiorunError, HookFailed, InitFailed, InvalidSpec, SpawnFailed, reason
 from aiorun.linux.pidfd import start_time
 from aiorun.plan import rootfs
 from aiorun.plan.mounts import cgroup_owner
@@ -86,8 +86,8 @@ async def create(
     creation = _Creation(store, id, spec, bundle, options, waiter, spawner)
     try:
         return await creation.run(dict(files or {}))
-    except BaseException:
-        await waiter.shield(creation.undo())
+    except BaseException as error:
+        await waiter.shield(creation.undo(hook_failed=isinstance(error, HookFailed)))
         raise
     finally:
         creation.close()
@@ -102,6 +102,7 @@ class _Creation:
         self._store, self._id, self._spec, self._bundle, self._options = store, id, spec, bundle, options
         self._waiter, self._spawner = waiter, spawner
         self._directory: Directory | None = None
+        self._state: State | None = None
         self._cgroup: cgroups.Cgroup | None = None
         self._resctrl: dict[str, str] = {}
         self._init: Child | None = None
@@ -189,7 +190,7 @@ class _Creation:
             resctrl=self._resctrl,
         )
         directory = self._store.make(self._id)
-        self._directory = directory
+        self._directory, self._state = directory, state
         self._closing.add(directory.close)
         directory.write_config(self._spec)
         with directory.locked():
@@ -240,7 +241,8 @@ class _Creation:
             if isinstance(message, Ready):
                 return
             if isinstance(message, Failed):
-                raise InitFailed(f"unable to start container process: error during container init: {told(message)}")
+                failed = HookFailed if message.text.startswith("error running createContainer hook ") else InitFailed
+                raise failed(f"unable to start container process: error during container init: {told(message)}")
             if isinstance(message, RunHooks):
                 for kind in ("prestart", "createRuntime"):
                     await run_hooks(self._waiter, state, kind, "creating", pid=init.pid)
@@ -254,8 +256,11 @@ class _Creation:
             write_pid_file(self._options.pid_file, init.pid)
             self._pid_file_written = True
 
-    async def undo(self) -> None:
-        """Take back what was made, last first. What can't be taken back doesn't keep the rest from it."""
+    async def undo(self, *, hook_failed: bool) -> None:
+        """Take back what was made, last first. What can't be taken back doesn't keep the rest from it.
+
+        After a hook that failed the poststop hooks run too: runtime.md, "Lifecycle", 3 to 5.
+        """
         if self._init is not None:
             await self._quietly(kill(self._waiter, self._init.pidfd))
             os.close(self._init.pidfd)
@@ -267,6 +272,8 @@ class _Creation:
                 os.unlink(self._options.pid_file)
             except OSError:
                 pass
+        if hook_failed and self._state is not None:
+            await self._quietly(run_hooks(self._waiter, self._state, "poststop", "stopped", pid=0))
 
     async def _give_id_back(self, directory: Directory) -> None:
         """The cgroup and the directory, unless a delete has them: then they are its affair, or already another container's."""

@@ -181,6 +181,33 @@ def test_a_poststop_hook_that_fails_is_only_logged(
     assert "error running poststop hook #0: exit status 7, stdout: , stderr: told you" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"])
+def test_after_a_hook_that_fails_the_poststop_hooks_run_once(
+    aiorun: CommandLine, bundle: Bundles, cgroup_parent: str, tmp_path: Path, kind: str
+) -> None:
+    """runtime.md, "Lifecycle": on with step 12, the deletion. One that fails itself changes nothing."""
+    made = with_hook(bundle, kind, "echo told you >&2; exit 7")
+    config = bundle.read(made)
+    log = {"path": str(shutil.which("busybox")), "args": ["sh", "-c", f"cat >> {tmp_path}/stopped; echo >> {tmp_path}/stopped"]}
+    config["hooks"]["poststop"] = [log, {"path": "/bin/false"}]
+    bundle.write(made, config)
+    said = refused(aiorun("run", "--bundle", made, "x"))
+    assert f"error running {kind} hook #0: exit status 7" in said
+    (state,) = (tmp_path / "stopped").read_text().splitlines()
+    assert (json.loads(state)["id"], json.loads(state)["status"]) == ("x", "stopped")
+    assert nothing_left(aiorun, cgroup_parent)
+
+
+def test_the_hooks_after_one_that_fails_do_not_run(aiorun: CommandLine, bundle: Bundles, tmp_path: Path) -> None:
+    made = with_hook(bundle, "createRuntime", f"echo 0 >> {tmp_path}/ran; exit 1")
+    config = bundle.read(made)
+    config["hooks"]["createRuntime"] *= 2
+    config["hooks"]["createContainer"] = config["hooks"]["createRuntime"]
+    bundle.write(made, config)
+    refused(aiorun("create", "--bundle", made, "x"))
+    assert (tmp_path / "ran").read_text() == "0\n"
+
+
 def test_a_create_that_fails_runs_no_poststop_hook(aiorun: CommandLine, bundle: Bundles, tmp_path: Path) -> None:
     made = with_hook(bundle, "poststop", f"touch {tmp_path}/stopped")
     config = bundle.read(made)
@@ -190,13 +217,13 @@ def test_a_create_that_fails_runs_no_poststop_hook(aiorun: CommandLine, bundle: 
     assert not (tmp_path / "stopped").exists()
 
 
-@pytest.mark.parametrize("kind", ["createRuntime", "createContainer", "startContainer"])
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"])
 def test_a_hook_past_its_timeout_is_killed(aiorun: CommandLine, bundle: Bundles, cgroup_parent: str, kind: str) -> None:
     made = with_hook(bundle, kind, "echo $$ >&2; exec sleep 1000", timeout=1)
     said = refused(aiorun("run", "--bundle", made, "x"))
     found = re.search(rf"error running {kind} hook #0: hook ran past specified timeout of 1\.0s, stdout: , stderr: (\d+)$", said)
     assert found, said
-    if kind == "createRuntime":  # the others' pid is of a namespace that is gone
+    if kind not in ("createContainer", "startContainer"):  # the others' pid is of a namespace that is gone
         assert dead(int(found.group(1)))
     assert nothing_left(aiorun, cgroup_parent)
 

@@ -312,7 +312,7 @@ async def test_what_cannot_be_created_says_why_and_leaves_nothing(
     await refused(aiorun.InvalidSpec, "process.cwd", process={"cwd": 5})
     await refused(aiorun.InvalidSpec, "process", process=None)
     await refused(aiorun.HookFailed, "error running createRuntime hook #0", hooks={"createRuntime": [{"path": "/bin/false"}]})
-    await refused(aiorun.InitFailed, "createContainer hook #0", hooks={"createContainer": [{"path": "/bin/false"}]})
+    await refused(aiorun.HookFailed, "createContainer hook #0", hooks={"createContainer": [{"path": "/bin/false"}]})
     with pytest.raises(aiorun.AiorunError, match=r"config.json not found"):
         await runtime.create("job", bundle=jobs.bundle / "rootfs")
     with pytest.raises(aiorun.UsageError, match=r"neither a bundle nor a spec"):

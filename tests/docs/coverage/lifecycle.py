@@ -32,10 +32,11 @@ ROWS = (
     ),
     Row(
         "hooks: failure",
-        "an error that ends the container; of a poststop hook a warning",
+        "an error that ends the container, after which the poststop hooks run; of a poststop hook itself a warning",
         "runtime/test_hooks_lifecycle.py::test_a_hook_of_create_that_fails_fails_it "
         "runtime/test_hooks_lifecycle.py::test_a_startcontainer_hook_that_fails_fails_the_start "
         "runtime/test_hooks_lifecycle.py::test_a_poststart_hook_that_fails_ends_the_container "
+        "runtime/test_hooks_lifecycle.py::test_after_a_hook_that_fails_the_poststop_hooks_run_once "
         "runtime/test_hooks_lifecycle.py::test_a_poststop_hook_that_fails_is_only_logged",
     ),
     Row(
