@@ -63,15 +63,6 @@ class InitFailed(AiorunError):
     """The container's init couldn't do what the plan says."""
 
 
-class SpawnFailed(AiorunError):
-    """There is no init: `text` says what could not be done, `errno` why (0: the text says that, too)."""
-
-    def __init__(self, text: str, errno: int = 0) -> None:
-        super().__init__(text)
-        self.text, self.errno = text, errno
-        self.ended: tuple[int, ...] = ()  # pidfds of processes that were made for it, and that have to be reaped
-
-
 class HookFailed(AiorunError):
     """A hook returned a status other than 0, timed out, or couldn't be run."""
 

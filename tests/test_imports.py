@@ -60,7 +60,8 @@ PLAN = modules(
 DELETE = modules("runtime.status runtime.delete runtime.hooks", WAITING)
 SPAWN = modules(
     "cli.bundle cli.shared_flags runtime.init console.signals wire.protocol linux.file "
-    "linux._call linux.interface linux.memory linux.mount linux.numbers linux.process linux.socket launch.sealed launch.spawn "
+    "linux._call linux.interface linux.memory linux.mount linux.numbers linux.process linux.socket launch.sealed launch.failure "
+    "launch.spawn "
     "init.main init.devices init.identity init.mounts init.program init.root init.seal init.state",
     SPEC, PLAN,
 )  # fmt: skip
@@ -81,7 +82,10 @@ COMMANDS = {
     "plan": (
         INIT,
         modules("cli.plan cli.tables cli.bundle cli.shared_flags", SPEC, PLAN, DELETE)
-        | modules("runtime.create runtime.init linux._call linux.file linux.numbers linux.process linux.socket wire.protocol"),
+        | modules(
+            "runtime.create runtime.init launch.failure wire.protocol "
+            "linux._call linux.file linux.numbers linux.process linux.socket"
+        ),
     ),
 }
 # In this order, on one container.

@@ -65,23 +65,17 @@ def content() -> bytes:
         status = os.stat(source)  # first: an edit between the two shows as one
         with open(source, "rb") as file:
             tree = ast.parse(file.read(), source)
-        imports[name] = tuple(dict.fromkeys(_imports(name, tree.body, sources)))
-        code = marshal.dumps(_compiled(tree, source))
         is_package = source.endswith("/__init__.py")
+        # A package has to be there before what is in it, and what is in it may be what its own statements lead to.
+        imports[name] = tuple(dict.fromkeys(_imports(name, [] if is_package else tree.body, sources)))
+        code = marshal.dumps(_compiled(tree, source))
         entries[name] = (source, is_package, status.st_mtime_ns, status.st_size, len(codes), len(code))
         codes += code
     for name in sorted({name for names in imports.values() for name in names} - sources.keys()):
         if place := _extension(name):
             status = os.stat(place)
             entries[name] = (place, False, status.st_mtime_ns, status.st_size, 0, 0)
-    modules = {
-        name: (
-            *entry,
-            # Not a package's own modules, nor itself, of which it may import them: its code asks for these when it runs.
-            tuple(needed for needed in imports.get(name, ()) if needed in entries and not f"{needed}.".startswith(f"{name}.")),
-        )
-        for name, entry in entries.items()
-    }
+    modules = {name: (*entry, tuple(filter(entries.__contains__, imports.get(name, ())))) for name, entry in entries.items()}
     with open(_FINDER, "rb") as file:
         finder = _compiled(ast.parse(file.read(), _FINDER), _FINDER)
     index = marshal.dumps((finder, _PACKAGE, modules))
@@ -90,10 +84,7 @@ def content() -> bytes:
 
 
 def _imports(name: str, body: list[ast.stmt], sources: Mapping[str, str]) -> Iterator[str]:
-    """The modules that a module's own statements import, packages before what is in them. Not what its functions do.
-
-    A package is there before what its `__init__` takes from it: that is left to the statement.
-    """
+    """The modules that these statements of `name` import, packages before what is in them. Not what its functions import."""
     yield name.rpartition(".")[0]
     for step in body:
         if isinstance(step, ast.Import):

@@ -30,6 +30,7 @@ class Archive:
 
     def __init__(self, fd: int, codes: int, modules: dict[str, Entry]) -> None:
         self.fd, self.codes, self.modules = fd, codes, modules
+        self._begun: set[str] = set()  # modules that import each other are left to their statements
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if name not in self.modules:
@@ -65,7 +66,8 @@ class Archive:
 
     def _load_all(self, names: tuple[str, ...]) -> None:
         for name in names:
-            if name not in sys.modules:
+            if name not in sys.modules and name not in self._begun:
+                self._begun.add(name)
                 self._load(name)
 
     def _load(self, name: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import select
 
-from aiorun.errors import LauncherDied, SpawnFailed, reason
+from aiorun.errors import LauncherDied, reason
+from aiorun.launch.failure import SpawnFailed
 from aiorun.launch.launcher import LIMIT
 from aiorun.launch.sealed import real_binary
-from aiorun.launch.spawn import Spawned, reap_all
+from aiorun.launch.spawn import Spawned, channel_pair, reap_all
 from aiorun.linux import socket
 from aiorun.linux.pidfd import pidfd_open, pidfd_send_signal, reap
 from aiorun.waiter import POLLIN, POLLOUT
@@ -57,7 +58,7 @@ class Launcher:
 
     async def _ask(self, running: _Running, wanted: Plan, files: Mapping[str, int]) -> Spawned:
         """The answer comes over the init's own channel, so that each asker waits for nobody else's."""
-        ours, theirs = socket.pair()
+        ours, theirs = channel_pair()
         channel = os.fstat(theirs.fileno()).st_ino
         try:
             await running.send(self._waiter, wanted, {**files, "channel": theirs.fileno()})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from aiorun.errors import SpawnFailed
+from aiorun.launch.failure import SpawnFailed
 from aiorun.linux import mount, process
 from aiorun.linux.pidfd import pidfd_send_signal, reap
 from aiorun.undo import Undo

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from aiorun.errors import SpawnFailed
+from aiorun.launch.failure import SpawnFailed
 from aiorun.linux import process, socket
 from aiorun.wire.json import dumps, loads
 

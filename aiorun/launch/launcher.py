@@ -13,8 +13,9 @@ from __future__ import annotations
 import gc
 import os
 
-from aiorun.errors import AiorunError, SpawnFailed
+from aiorun.errors import AiorunError
 from aiorun.init import main as init  # noqa: F401 - loaded before the first clone
+from aiorun.launch.failure import SpawnFailed
 from aiorun.launch.sealed import ensure
 from aiorun.launch.spawn import clone_init
 from aiorun.linux import socket

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from aiorun.errors import SpawnFailed
 from aiorun.init.main import executors, run
+from aiorun.launch.failure import SpawnFailed
 from aiorun.linux import process, socket
 from aiorun.linux.pidfd import pidfd_send_signal, reap
 from aiorun.wire.record import Record
@@ -50,7 +50,7 @@ class HereSpawner:
     """Clones the init out of the calling process, which must have one thread and be sealed (aiorun.launch.sealed)."""
 
     async def spawn(self, plan: Plan, files: Mapping[str, int]) -> Spawned:
-        ours, theirs = socket.pair()
+        ours, theirs = channel_pair()
         try:
             pid, pidfd, ended = clone_init(plan, dict(files), theirs)
         except SpawnFailed as failure:
@@ -61,6 +61,14 @@ class HereSpawner:
             theirs.close()
         reap_all(ended)
         return Spawned(pid, pidfd, ours)
+
+
+def channel_pair() -> tuple[Socket, Socket]:
+    """The two ends of the conversation with an init: ours and its own. Raises SpawnFailed."""
+    try:
+        return socket.pair()
+    except OSError as error:
+        raise SpawnFailed("make a socket pair", error.errno or 0) from None
 
 
 def reap_all(pidfds: tuple[int, ...]) -> None:

@@ -6,7 +6,8 @@ import os
 import time
 
 from aiorun import cgroups
-from aiorun.errors import AiorunError, HookFailed, InitFailed, InvalidSpec, SpawnFailed, reason
+from aiorun.errors import AiorunError, HookFailed, InitFailed, InvalidSpec, reason
+from aiorun.launch.failure import SpawnFailed
 from aiorun.linux.pidfd import start_time
 from aiorun.plan import rootfs
 from aiorun.plan.mounts import cgroup_owner

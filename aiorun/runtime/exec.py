@@ -13,9 +13,9 @@ from aiorun.errors import (
     InitFailed,
     InvalidState,
     ProtocolError,
-    SpawnFailed,
     reason,
 )
+from aiorun.launch.failure import SpawnFailed
 from aiorun.linux.pidfd import start_time
 from aiorun.plan.exec import ExecRequest, compile_exec
 from aiorun.plan.namespaces import FILES, FLAGS

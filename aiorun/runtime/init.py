@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from _socket import socket as Socket
     from collections.abc import Callable
 
-    from aiorun.errors import SpawnFailed
+    from aiorun.launch.failure import SpawnFailed
     from aiorun.launch.spawn import Spawned
     from aiorun.plan import Plan
     from aiorun.spec.types import Process

@@ -14,9 +14,9 @@ import pytest
 import trio
 
 import aiorun
-from aiorun.errors import SpawnFailed
 from aiorun.launch import client
 from aiorun.launch.client import Launcher
+from aiorun.launch.failure import SpawnFailed
 from aiorun.linux import socket
 from aiorun.trio_waiter import TrioWaiter
 from aiorun.wire.plan import Plan
