@@ -20,6 +20,7 @@ class OomWatch:
 
     def __init__(self, fd: int, events: int) -> None:
         self.fd, self.events = fd, events
+        self.gone = False  # the cgroup was removed: `fd` is ready for ever, or never again
 
     def take(self) -> int:
         """How many there were since the last time."""
@@ -62,7 +63,8 @@ class _WatchV1(OomWatch):
             count = os.eventfd_read(self.fd)
         except BlockingIOError:
             return 0
-        return count if os.path.isdir(self._directory) else 0  # the last one tells that the cgroup was removed
+        self.gone = not os.path.isdir(self._directory)
+        return 0 if self.gone else count  # the last one tells of the removal itself
 
 
 class _WatchV2(OomWatch):
@@ -75,8 +77,9 @@ class _WatchV2(OomWatch):
     def _count(self) -> int:
         try:
             return files.counter(os.pread(self.fd, 4096, 0).decode(), "oom_kill")
-        except OSError:
-            return 0  # ENODEV: the cgroup was removed
+        except OSError:  # ENODEV
+            self.gone = True
+            return 0
 
     def take(self) -> int:
         count = self._count()

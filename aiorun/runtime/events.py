@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from aiorun.cgroups.oom import OomWatch
     from aiorun.store import State, Store
     from aiorun.waiter import Waiter
 
@@ -34,6 +35,11 @@ def stats_event(state: State) -> Event:
     return {"type": "stats", "id": state.id, "data": _stats(state.cgroup_paths)}
 
 
+def oom_watch(state: State) -> OomWatch | None:
+    """A watch on this container's kills for want of memory; None without a memory controller. Raises CgroupError."""
+    return oom.watch(state.cgroup_paths)
+
+
 async def events(store: Store, id: str, tell: Callable[[Event], None], *, interval: float, waiter: Waiter) -> None:
     """Tell of the container until it ends: "stats" each `interval` seconds, "oom" for each kill for want of memory.
 
@@ -45,7 +51,7 @@ async def events(store: Store, id: str, tell: Callable[[Event], None], *, interv
         if pidfd < 0:
             raise _not_running(id)
         closing.add(lambda: os.close(pidfd))
-        watch = oom.watch(state.cgroup_paths)
+        watch = oom_watch(state)
         if watch is not None:
             closing.add(watch.close)
         waits = {pidfd: POLLIN} | ({watch.fd: watch.events} if watch is not None else {})
@@ -55,6 +61,8 @@ async def events(store: Store, id: str, tell: Callable[[Event], None], *, interv
             ready = await waiter.wait_any(waits, max(0.0, next_stats - time.monotonic()))
             for _ in range(watch.take() if watch is not None else 0):
                 tell({"type": "oom", "id": id})
+            if watch is not None and watch.gone:
+                waits = {pidfd: POLLIN}
             if not ready:
                 tell(stats_event(state))
                 next_stats += interval

@@ -12,8 +12,31 @@ forks in a process that runs trio.
 from __future__ import annotations
 
 from aiorun.supervise.container import Container
+from aiorun.supervise.events import Created, Deleted, Events, Exited, FailedHook, Missed, Oom, Paused, Resumed, Started, Stats
 from aiorun.supervise.exit import Exit, Result
 from aiorun.supervise.runtime import Runtime, run
 from aiorun.supervise.streams import DEVNULL, PIPE, STDOUT, PtyStream, Size
 
-__all__ = ["DEVNULL", "PIPE", "STDOUT", "Container", "Exit", "PtyStream", "Result", "Runtime", "Size", "run"]
+__all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "Container",
+    "Created",
+    "Deleted",
+    "Events",
+    "Exit",
+    "Exited",
+    "FailedHook",
+    "Missed",
+    "Oom",
+    "Paused",
+    "PtyStream",
+    "Result",
+    "Resumed",
+    "Runtime",
+    "Size",
+    "Started",
+    "Stats",
+    "run",
+]

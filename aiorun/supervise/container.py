@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from aiorun.errors import ContainerNotFound, InvalidState
+from aiorun.errors import ContainerNotFound, HookFailed, InvalidState
 from aiorun.runtime import delete as deleting
 from aiorun.runtime import kill as killing
 from aiorun.runtime import pause as pausing
@@ -18,12 +19,13 @@ from aiorun.runtime import update as updating
 from aiorun.runtime.process import SIGKILL, await_death, end_of_child, send
 from aiorun.runtime.start import start
 from aiorun.spec import check_resources
+from aiorun.supervise import events
 from aiorun.supervise.exit import Exit
 from aiorun.trio_waiter import TrioWaiter
 from aiorun.waiter import POLLIN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from trio.lowlevel import FdStream
 
@@ -39,8 +41,8 @@ class Container:
     alone, never to another one that has its id by now. Have one object for each container: only one of them learns the exit.
     """
 
-    def __init__(self, store: Store, state: State, pidfd: int, *, spec: Spec | None, waiter: TrioWaiter) -> None:
-        self._store, self._state, self._waiter = store, state, waiter
+    def __init__(self, store: Store, state: State, pidfd: int, *, spec: Spec | None, waiter: TrioWaiter, hub: events.Hub) -> None:
+        self._store, self._state, self._waiter, self._hub = store, state, waiter, hub
         self.pidfd = pidfd
         self.spec = spec
         self.stdin: FdStream | None = None
@@ -51,6 +53,9 @@ class Container:
         self._oom_killed = False  # seen before the cgroup was removed
         self._waiting = 0  # tasks that wait for the pidfd
         self._done_with_pidfd = False
+        self._watch: events.Watch | None = None
+        self._starting = self._exit_told = self._deleted = False
+        hub.add(self)
 
     def __repr__(self) -> str:
         return f"<aiorun.Container {self.id!r} pid {self.pid}>"
@@ -88,7 +93,16 @@ class Container:
         await trio.lowlevel.checkpoint()
         if self._exit is not None:
             raise InvalidState("cannot start a container that has stopped")
-        await start(self._store, self.id, waiter=self._waiter, created=self._state.created)
+        self._starting = True
+        try:
+            await start(self._store, self.id, waiter=self._waiter, created=self._state.created)
+            self._hub.tell(events.Started(self.id))
+        except HookFailed as failure:
+            self._hub.tell(events.FailedHook(self.id, str(failure)))
+            raise
+        finally:
+            self._starting = False
+            self._tell_exit()
 
     @enable_ki_protection
     async def wait(self) -> Exit:
@@ -97,23 +111,61 @@ class Container:
         A cancel leaves the container as it is.
         """
         if self._exit is None and self.pidfd >= 0:
-            self._waiting += 1
-            try:
-                await self._waiter.wait_any({self.pidfd: POLLIN})
-                return self._ended()
-            finally:
-                self._waiting -= 1
-                self._close_pidfd()
+            with self.waited_for() as pidfd:
+                await self._waiter.wait_any({pidfd: POLLIN})
+                return self.ended()
         await trio.lowlevel.checkpoint()
-        return self._ended()
+        return self.ended()
 
-    def _ended(self) -> Exit:
+    @contextmanager
+    def waited_for(self) -> Iterator[int]:
+        """A block in which its pidfd stays open."""
+        self._waiting += 1
+        try:
+            yield self.pidfd
+        finally:
+            self._waiting -= 1
+            self._close_pidfd()
+
+    def ended(self) -> Exit:
         """The exit of a program that has ended, reaped here: who makes a process reaps it."""
         if self._exit is None:
             ended = end_of_child(self.pidfd) if self.pidfd >= 0 else None
             oom_killed = self._oom_killed or states.oom_killed(self._state)
             self._exit = Exit(*ended, oom_killed=oom_killed) if ended else Exit(None, None, oom_killed, known=False)
+        self._tell_exit()
         return self._exit
+
+    def _tell_exit(self) -> None:
+        """Once, and after Started: a program may end before `start` has come to its end."""
+        if self._exit is None or self._exit_told or self._starting:
+            return
+        self._exit_told = True
+        if self._watch is not None:
+            self._watch.tell_ooms()
+        self._hub.tell(events.Exited(self.id, self._exit))
+
+    def watch(self) -> None:
+        """Tell of its end, and of its want of memory, as soon as they come."""
+        if self._watch is None and self._exit is None and self.pidfd >= 0 and not self._done_with_pidfd:
+            self._watch = events.Watch(self._hub, self)
+
+    def unwatch(self) -> None:
+        """Nobody wants to be told any more."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    async def stats(self) -> events.Stats:
+        """What it has used so far. A checkpoint. Raises InvalidState once its program has ended."""
+        await trio.lowlevel.checkpoint()
+        if self.status == states.STOPPED:
+            raise InvalidState(f"container with id {self.id} is not running")
+        return events.stats_of(self)
+
+    def events(self, *, stats_every: float | None = None) -> events.Events:
+        """What happens to it from now on, until it's deleted. See `Runtime.events`."""
+        return self._hub.open(stats_every=stats_every, only=self)
 
     @enable_ki_protection
     async def kill(self, signal: int | str = "TERM", *, all: bool = False) -> None:
@@ -154,6 +206,7 @@ class Container:
         if self._exit is not None:
             raise InvalidState("container not running")
         await pausing.pause(self._store, self.id, waiter=self._waiter, created=self._state.created)
+        self._hub.tell(events.Paused(self.id))
 
     @enable_ki_protection
     async def resume(self) -> None:
@@ -162,6 +215,7 @@ class Container:
         if self._exit is not None:
             raise InvalidState("container not paused")
         pausing.resume(self._store, self.id, created=self._state.created)
+        self._hub.tell(events.Resumed(self.id))
 
     @enable_ki_protection
     async def update(self, resources: Mapping[str, object]) -> None:
@@ -188,13 +242,21 @@ class Container:
 
     async def _delete(self, *, force: bool) -> None:
         self._oom_killed = self._exit is None and states.oom_killed(self._state)
-        await deleting.delete(self._store, self.id, waiter=self._waiter, force=force, created=self._state.created)
+        await deleting.delete(
+            self._store, self.id, waiter=self._waiter, force=force, created=self._state.created, warn=self._tell_failed_hook
+        )
         if self._exit is None and self.pidfd >= 0:  # still alive where somebody else removed the directory alone
             send(self.pidfd, SIGKILL)
             await await_death(self._waiter, self.pidfd)
-        self._ended()
+        self.ended()
+        if not self._deleted:
+            self._deleted = True
+            self._hub.tell(events.Deleted(self.id))
         self._done_with_pidfd = True
         self._close_pidfd()
+
+    def _tell_failed_hook(self, sentence: str) -> None:
+        self._hub.tell(events.FailedHook(self.id, sentence))
 
     @enable_ki_protection
     async def aclose(self) -> None:
@@ -213,6 +275,7 @@ class Container:
             if stream is not None:
                 stream.close()
         self._done_with_pidfd = True
+        self.unwatch()
         self._close_pidfd()
 
     def _close_pidfd(self) -> None:

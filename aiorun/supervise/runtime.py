@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from aiorun.errors import AiorunError, InvalidState, UsageError
+from aiorun.errors import AiorunError, HookFailed, InvalidState, UsageError
 from aiorun.launch.client import Launcher
 from aiorun.runtime import status as states
 from aiorun.runtime.create import Options, create
@@ -18,6 +18,7 @@ from aiorun.runtime.process import open_init
 from aiorun.spec import check, read, require_process, require_root, unsupported
 from aiorun.store import Store
 from aiorun.supervise.container import Container
+from aiorun.supervise.events import Created, Events, FailedHook, Hub
 from aiorun.supervise.exit import Result
 from aiorun.supervise.streams import DEVNULL, PIPE, Stdio
 from aiorun.trio_waiter import TrioWaiter
@@ -63,6 +64,7 @@ class Runtime:
         self._runs = 0
         self._closed = False
         self._turns = trio.CapacityLimiter(_AT_ONCE)
+        self._hub = Hub()
 
     async def __aenter__(self) -> Runtime:
         return self
@@ -72,9 +74,10 @@ class Runtime:
 
     @enable_ki_protection
     def close(self) -> None:
-        """End the launcher. No container can be created any more; those there are can be used."""
+        """End the launcher and the streams of events. No container can be created any more; those there are can be used."""
         self._closed = True
         self._launcher.close()
+        self._hub.close()
 
     @enable_ki_protection
     async def create(
@@ -123,10 +126,15 @@ class Runtime:
         *redirections: Redirection,
     ) -> Container:
         with Stdio(*redirections, terminal=document["process"].get("terminal", False)) as stdio:
-            created = await create(
-                self._store, id, document, directory, options, waiter=self._waiter, spawner=self._launcher, files=stdio.files
-            )
-            container = Container(self._store, created.state, created.pidfd, spec=document, waiter=self._waiter)
+            try:
+                created = await create(
+                    self._store, id, document, directory, options, waiter=self._waiter, spawner=self._launcher, files=stdio.files
+                )
+            except HookFailed as failure:
+                self._hub.tell(FailedHook(id, str(failure)))
+                raise
+            self._hub.tell(Created(id))
+            container = Container(self._store, created.state, created.pidfd, spec=document, waiter=self._waiter, hub=self._hub)
             try:
                 container.take_streams(stdio)
             except BaseException:
@@ -143,6 +151,14 @@ class Runtime:
         """
         return ContainerBlock(self, id, grace, options)
 
+    def events(self, *, stats_every: float | None = None) -> Events:
+        """What happens from now on to the containers that this Runtime made or loaded: `async for event in runtime.events()`.
+
+        With `stats_every` there is a Stats of each of them that lives, so many seconds apart. A reader that is too slow gets a
+        Missed in place of what it missed. Any number of streams may be read at once; each has all events.
+        """
+        return self._hub.open(stats_every=stats_every)
+
     async def load(self, id: str) -> Container:
         """A container that is there already, made by whomever. A checkpoint. Raises ContainerNotFound, InvalidId, AiorunError.
 
@@ -154,7 +170,7 @@ class Runtime:
     def _load(self, id: str) -> Container:
         with self._store.open(id) as directory:
             state = directory.read()
-        return Container(self._store, state, open_init(state), spec=None, waiter=self._waiter)
+        return Container(self._store, state, open_init(state), spec=None, waiter=self._waiter, hub=self._hub)
 
     async def load_all(self) -> list[Container]:
         """All containers of the root; broken entries and those that are only being made are left out. A checkpoint."""
