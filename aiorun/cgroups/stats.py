@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _TICK = 10**9 // os.sysconf("SC_CLK_TCK")  # nanoseconds; cpuacct.stat counts in ticks
 _MOST = 2**64 - 1
+_NOWHERE = "/dev/null"  # no directory: whatever is read below it is missing
 _CPUSET_FLAGS = (
     "cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_spread_page", "memory_spread_slab",
     "memory_pressure", "sched_load_balance", "sched_relax_domain_level",
@@ -51,7 +52,7 @@ def stats(paths: Mapping[str, str]) -> Json:
 
 def _v1(paths: Mapping[str, str]) -> Json:
     def at(name: str) -> str:
-        return paths.get(name, "")
+        return paths.get(name, _NOWHERE)
 
     return {
         "cpu": {"usage": _cpu_usage(at("cpuacct")), "throttling": _throttling(at("cpu"), "throttled_time", 1)},
@@ -122,8 +123,8 @@ def _pids(directory: str) -> Json:
 def _hugetlb(directory: str, limit: str) -> Json:
     """By page size. What is reserved, where the kernel tells, as in runc since 1.1.10."""
     try:
-        names = sorted(os.listdir(directory)) if directory else []
-    except FileNotFoundError:
+        names = sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     sizes = [name.split(".")[1] for name in names if name.startswith("hugetlb.") and name.count(".") == 2]
     found = {}

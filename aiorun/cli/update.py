@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from aiorun.cli.command import Context
     from aiorun.cli.flags import Options
-    from aiorun.spec.types import Resources
+    from aiorun.spec.types import IntelRdt, Resources
 
 COMMAND = Command(
     name="update",
@@ -67,7 +67,8 @@ def run(options: Options, arguments: list[str], context: Context) -> int:
     refuse_what_is_not_there(context)
     store = Store(context.root)
     store.open(arguments[0]).close()  # in runc's order: whether it is there, and then what is wrong with the rest
-    update(store, arguments[0], _from_file(options.string("resources")) if options.string("resources") else _from_flags(options))
+    changes = _from_file(options.string("resources")) if options.string("resources") else _from_flags(options)
+    update(store, arguments[0], changes, rdt=_schemata(options))
     for name in ("kernel-memory", "kernel-memory-tcp"):
         if options.string(name):
             context.log.warning(f"--{name} is ignored: Linux has no such limit any more")
@@ -120,13 +121,21 @@ def _from_flags(options: Options) -> Resources:
     for flag, group, member in (("blkio-weight", "blockIO", "weight"), ("pids-limit", "pids", "limit")):
         if options.integer(flag):
             asked[group] = {member: options.integer(flag)}
-    for flag, what in (("l3-cache-schema", "CAT: l3 cache"), ("mem-bw-schema", "MBA: memory bandwidth")):
-        if options.string(flag):
-            raise AiorunError(_rdt_missing(what))
     return check_resources(asked)
 
 
-def _rdt_missing(what: str) -> str:
-    if os.path.exists("/sys/fs/resctrl/schemata"):
-        return f"Intel RDT/{what} schema: changing it is not there yet"
-    return f"Intel RDT/{what} schema is not enabled"
+def _schemata(options: Options) -> IntelRdt:
+    """The schemata that the flags name. Raises AiorunError, in runc's words, where the processor or the host has none of it."""
+    rdt: IntelRdt = {}
+    if cache := options.string("l3-cache-schema"):
+        _require("L3", "CAT: l3 cache")
+        rdt["l3CacheSchema"] = cache
+    if bandwidth := options.string("mem-bw-schema"):
+        _require("MB", "MBA: memory bandwidth")
+        rdt["memBwSchema"] = bandwidth
+    return rdt
+
+
+def _require(resource: str, what: str) -> None:
+    if not os.path.isdir(f"/sys/fs/resctrl/info/{resource}"):
+        raise AiorunError(f"Intel RDT/{what} schema is not enabled")

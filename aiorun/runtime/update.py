@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from aiorun.spec.types import Resources
-    from aiorun.store import Store
+    from aiorun.spec.types import IntelRdt, Resources
+    from aiorun.store import State, Store
 
 
-def update(store: Store, id: str, changes: Resources, *, created: str = "") -> None:
+def update(store: Store, id: str, changes: Resources, *, rdt: IntelRdt | None = None, created: str = "") -> None:
     """Set the limits that `changes`, checked by `spec.check_resources`, names; the others stay. All of them, or none.
 
     Zero leaves a limit as it is, -1 takes it away. Device rules are left out: CRI's updates deny everything. What was changed is
-    recorded in the state. With `created` only the container that was created then.
+    recorded in the state. `rdt` has new schemata for a container with linux.intelRdt.
+    With `created` only the container that was created then.
     Raises ContainerNotFound, InvalidState, CgroupError.
     """
     with store.open(id) as directory, directory.locked():
@@ -36,8 +37,18 @@ def update(store: Store, id: str, changes: Resources, *, created: str = "") -> N
             before = Before()
             undo.add(before.write_back)
             cgroups.load(state.cgroup_paths).apply(changes, update=True, before=before)
+            if rdt:
+                _set_schemata(state, rdt)
             directory.write(state.replace(updated=_merged(state.updated, changes)))
             undo.commit()
+
+
+def _set_schemata(state: State, rdt: IntelRdt) -> None:
+    if not state.resctrl:
+        raise InvalidState("the container has no group of its own in resctrl: its config.json has no linux.intelRdt")
+    from aiorun.cgroups import resctrl
+
+    resctrl.make(rdt, resctrl.Group(**state.resctrl))
 
 
 def _merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ import pytest
 
 from aiorun.cgroups import layout, locate
 from aiorun.cgroups.layout import V2
+from aiorun.errors import InvalidState
+from aiorun.runtime.update import update
+from aiorun.store import Store
 from tests.cgroups.test_runc_parity import limits
 from tests.conftest import Bundles, CommandLine, Config, need_root
 from tests.runtime.life import await_death, refused
@@ -197,3 +200,22 @@ def test_resources_that_are_none_are_refused(
 ) -> None:
     id = container(bundle(args=["sleep", "1000"]))
     assert refused(aiorun("update", "-r", "-", id, input=text)).startswith(error)
+
+
+def test_schemata_are_changed_in_the_containers_group(
+    aiorun: CommandLine, bundle: Bundles, container: Containers, tmp_path: Path
+) -> None:
+    """In a directory that looks like resctrl: no processor with Intel RDT was at hand."""
+    id = container(bundle(args=["sleep", "1000"]))
+    store = Store(str(aiorun.root))
+    with pytest.raises(InvalidState, match=r"^the container has no group of its own in resctrl: "):
+        update(store, id, {"pids": {"limit": 5}}, rdt={"memBwSchema": "MB:0=20"})
+    with store.open(id) as directory, directory.locked():
+        state = directory.read()
+        assert state.updated == {}
+        group = {"root": str(tmp_path), "path": str(tmp_path / "group"), "monitor": "", "own": ""}
+        directory.write(state.replace(resctrl=group))
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group" / "schemata").write_text("L3:0=f\nMB:0=100\n")
+    update(store, id, {}, rdt={"l3CacheSchema": "L3:0=3", "memBwSchema": "MB:0=20"})
+    assert (tmp_path / "group" / "schemata").read_text().startswith("L3:0=3\nMB:0=20\n")
