@@ -13,6 +13,8 @@ from aiorun.linux.file import PROC_SUPER_MAGIC, filesystem_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aiorun.init.state import Init
     from aiorun.wire import ops
 
@@ -63,12 +65,15 @@ def _make_parent_private(init: Init, path: str) -> None:
 
 
 def _mounts(init: Init) -> list[tuple[str, str, bool]]:
-    """(mount point, type, whether it is shared) of each mount: /proc/self/mountinfo, proc(5)."""
-    fd = os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=init.procfs)
-    with open(fd, "rb") as file:
-        text = file.read().decode("utf-8", "surrogateescape")
-    parts = [mountinfo.fields(line) for line in mountinfo.lines(text)]
+    """(mount point, type, whether it is shared) of each mount."""
+    parts = [mountinfo.fields(line) for line in mountinfo.lines(_read(init, "mountinfo"))]
     return [(mount[4], kind, any(tag.startswith("shared:") for tag in mount[6:])) for mount, (kind, *_) in parts]
+
+
+def _read(init: Init, name: str) -> str:
+    """The text of a file of /proc/self: proc(5)."""
+    with open(os.open(f"self/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=init.procfs), "rb") as file:
+        return file.read().decode("utf-8", "surrogateescape")
 
 
 def _mount_at(init: Init, fd: int, source: str | None, kind: str | None, flags: int, words: str | None = None) -> None:
@@ -203,7 +208,7 @@ def finish(init: Init, tree: int, step: ops.Mount | ops.Bind, *, flags_done: boo
         if not flags_done and step.set | step.clear:
             set_attributes(init, tree, set=step.set, clear=step.clear)
         if step.set_all | step.clear_all:
-            linux.mount_setattr(tree, set=step.set_all, clear=step.clear_all, recursive=True)
+            _set_all(init, tree, step)
         for flags in step.propagation:
             _mount_at(init, tree, None, None, flags)
     finally:
@@ -219,6 +224,39 @@ def set_attributes(init: Init, tree: int, *, set: int, clear: int = 0) -> None:
             raise
         kept = linux.attributes_of(tree) & ~clear
         _mount_at(init, tree, None, None, linux.MS_REMOUNT | linux.MS_BIND | linux.ms_flags(kept | set))
+
+
+def _set_all(init: Init, tree: int, step: ops.Mount | ops.Bind) -> None:
+    """mount_setattr of the whole tree, or before Linux 5.12 of one mount after the other."""
+    try:
+        linux.mount_setattr(tree, set=step.set_all, clear=step.clear_all, recursive=True)
+    except OSError as error:
+        if error.errno != _ENOSYS:
+            raise
+        for fd in _opened_below(init, tree):
+            set_attributes(init, fd, set=step.set_all, clear=step.clear_all)
+            os.close(fd)
+
+
+def _opened_below(init: Init, tree: int) -> Iterator[int]:
+    """An fd of each mount of the tree, its own first. What a name leads to is believed only if it is the mount that is listed."""
+    top = _mount_id(init, tree)
+    listed = [mountinfo.fields(line)[0] for line in mountinfo.lines(_read(init, "mountinfo"))]
+    start = next(mount[4] for mount in listed if mount[0] == top)
+    within = {top}
+    yield os.dup(tree)
+    for number, parent, _device, _root, point, *_ in listed:  # each after the one that it is mounted on
+        if parent in within:
+            within.add(number)
+            fd = root.resolve(tree, point[len(start) :])
+            if _mount_id(init, fd) != number:
+                raise StepFailed(f'set the flags of the mount "{point}": it is covered, or its place has changed meanwhile')
+            yield fd
+
+
+def _mount_id(init: Init, fd: int) -> str:
+    """The number of the mount that the fd is on, as mountinfo has it."""
+    return _read(init, f"fdinfo/{fd}").partition("mnt_id:")[2].split()[0]
 
 
 def remount(init: Init, step: ops.Remount) -> None:

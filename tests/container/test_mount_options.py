@@ -111,6 +111,9 @@ OF_TREE: dict[str, tuple[str, str]] = {
     "ro,rnosuid,rnoexec": ("ro,nosuid,noexec,relatime", "rw,nosuid,noexec,relatime"),
     "rnoatime": ("rw,noexec,noatime", "rw,nosuid,noatime"),
     "rstrictatime": ("rw,noexec", "rw,nosuid"),
+    "rexec": ("rw,relatime", "rw,nosuid,relatime"),
+    "rsuid": ("rw,noexec,relatime", "rw,relatime"),
+    "rnorelatime": ("rw,noexec,relatime", "rw,nosuid,relatime"),
     "rnodiratime,rnosymfollow": ("rw,noexec,nodiratime,relatime,nosymfollow", "rw,nosuid,nodiratime,relatime,nosymfollow"),
 }
 
@@ -121,12 +124,19 @@ def test_recursive_options_of_a_bind_reach_the_whole_tree(sandbox: Sandbox, opti
     assert seen.split("\n") == [f"/mnt {OF_TREE[options][0]}", f"/mnt/deeper {OF_TREE[options][1]}"]
 
 
-# runc's bind remount begins without any flag, so that the source's own (noexec here) are lost, where mount(8) keeps them.
+# runc's bind remount begins without any flag, so that the source's own (noexec here) are lost, where mount(8) keeps them. And of
+# two recursive options that contradict each other runc 1.1.5 takes one, we the last.
 KEPT: dict[str, tuple[str, str]] = {
     "ro": ("ro,noexec,relatime", "rw,nosuid,relatime"),
     "exec": ("rw,relatime", "rw,nosuid,relatime"),
     "nosuid,rro": ("ro,nosuid,noexec,relatime", "ro,nosuid,relatime"),
+    "rro,rrw": ("rw,noexec,relatime", "rw,nosuid,relatime"),
+    "rnodev,rdev": ("rw,noexec,relatime", "rw,nosuid,relatime"),
+    "rnoatime,ratime": ("rw,noexec,relatime", "rw,nosuid,relatime"),
     "rnoatime,rrelatime": ("rw,noexec,relatime", "rw,nosuid,relatime"),
+    "rstrictatime,rnostrictatime": ("rw,noexec,relatime", "rw,nosuid,relatime"),
+    "rnodiratime,rdiratime": ("rw,noexec,relatime", "rw,nosuid,relatime"),
+    "rnosymfollow,rsymfollow": ("rw,noexec,relatime", "rw,nosuid,relatime"),
 }
 
 

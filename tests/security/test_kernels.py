@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Bundles, CommandLine, Config
+from tests.container.conftest import Mounts
+from tests.container.conftest import mounted as mounted
 from tests.security.attacks import bind, one_line, swapping, tree, without, without_mount
 
 _LOOK = """\
@@ -20,11 +22,14 @@ head -c 1 /proc/keys; ls /sys/firmware; echo x > /proc/sys/net/ipv4/ip_forward; 
 
 
 @pytest.fixture
-def rich(bundle: Bundles, tmp_path: Path) -> Path:
+def rich(bundle: Bundles, tmp_path: Path, mounted: Mounts) -> Path:
     """A bundle that needs every operation that has a fallback."""
     volume = tmp_path / "volume"
     volume.mkdir()
     (volume / "file").write_text("x")
+    tree = mounted("tree", "-t", "tmpfs", "-o", "noexec", "tmpfs")
+    mounted("tree/deeper", "-t", "tmpfs", "-o", "nosuid", "tmpfs")
+    mounted("tree/deeper/a b", "-t", "tmpfs", "-o", "noatime", "tmpfs")
 
     def change(config: Config) -> None:
         config["root"]["readonly"] = False
@@ -34,6 +39,7 @@ def rich(bundle: Bundles, tmp_path: Path) -> Path:
             bind(volume, "/volume", "nosuid", "noatime", "private"),
             bind(volume, "/volume-ro", "ro", "nodev", "noexec", "rslave"),
             bind(volume / "file", "/link/file", "ro"),
+            bind(tree, "/tree", "rro", "rnodev", "rexec", "nosymfollow"),
             {
                 "destination": "/tmpfs",
                 "type": "tmpfs",
@@ -88,6 +94,21 @@ def test_without_pidfds_the_error_is_clear_and_another_kernels_delete_cleans_up(
 
 
 # --- the fallbacks under attack
+
+
+def test_a_covered_mount_of_a_tree_is_told_where_the_whole_of_it_cannot_be_set_at_once(
+    aiorun: CommandLine, bundle: Bundles, mounted: Mounts
+) -> None:
+    """It has no name, and another mount has its: that one alone would get the flags."""
+    tree = mounted("tree", "-t", "tmpfs", "tmpfs")
+    mounted("tree/deeper", "-t", "tmpfs", "tmpfs")
+    mounted("tree/deeper", "-t", "tmpfs", "tmpfs")
+    change = {"mounts": [*bundle.read(bundle())["mounts"], bind(tree, "/tree", "rro")], "root": {"readonly": False}}
+    made = bundle(change, args=["echo", "ran"])
+    assert aiorun("run", "--bundle", made, "x", check=True).stdout == "ran\n"
+    ended = aiorun("run", "--bundle", made, "x", preexec_fn=without("mount_setattr"))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "it is covered, or its place has changed meanwhile" in one_line(ended.stderr)
 
 
 def test_names_that_change_places_lead_nowhere_on_an_old_kernel_either(

@@ -87,7 +87,7 @@ ROWS = (
         "mounts[].options[]",
         "mount_setattr(2) of the whole tree, after the mount",
         "container/test_mount_options.py::test_recursive_options_of_a_bind_reach_the_whole_tree",
-        "Linux 5.12; before that an error",
+        "Linux 5.12; before that each mount of the tree by itself",
         values="rro rrw rsuid rnosuid rdev rnodev rexec rnoexec ratime rnoatime rdiratime rnodiratime rrelatime rnorelatime "
         "rstrictatime rnostrictatime rsymfollow rnosymfollow",
     ),
