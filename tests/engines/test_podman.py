@@ -27,12 +27,14 @@ class Podman:
         self.rootfs = where / "rootfs"
         make_root_file_system(self.rootfs)
         self._cgroup_parent = cgroup_parent
+        self.runtime = str(CHECKOUT / ".venv" / "bin" / "aiorun")
+        self.names_runtime = True  # on the command line, not by a file
 
     def argv(self, *words: str) -> list[str]:
         places = ["--root", self.where / "root", "--runroot", self.where / "run", "--tmpdir", self.where / "tmp"]
         return [
             need("podman"), *map(str, places), "--storage-driver", "vfs", "--events-backend", "none",
-            "--cgroup-manager", "cgroupfs", "--runtime", str(CHECKOUT / ".venv" / "bin" / "aiorun"), *words,
+            "--cgroup-manager", "cgroupfs", *(["--runtime", self.runtime] if self.names_runtime else []), *words,
         ]  # fmt: skip
 
     def run_argv(self, *words: str) -> list[str]:
@@ -129,3 +131,21 @@ def test_the_default_root_is_left_empty(podman: Podman) -> None:
     before = set(os.listdir("/run/aiorun")) if os.path.isdir("/run/aiorun") else set()
     assert podman("run", "--rm", "--", "true").returncode == 0
     assert set(os.listdir("/run/aiorun")) <= before
+
+
+def test_the_drop_in_that_comes_with_aiorun_makes_it_podmans_runtime(podman: Podman, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --runtime; and errors come from the log then, as JSON, and not from standard error."""
+    shipped = (CHECKOUT / "scripts" / "containers.conf.d" / "aiorun.conf").read_text()
+    settings = [line for line in shipped.splitlines() if not line.startswith("#")]
+    assert all(line in (CHECKOUT / "docs" / "engines.md").read_text() for line in settings)
+    (podman.where / "containers.conf").write_text(shipped.replace("/usr/local/bin/aiorun", podman.runtime))
+    monkeypatch.setenv("CONTAINERS_CONF", str(podman.where / "containers.conf"))
+    podman.names_runtime = False
+    assert (
+        podman("info", "--format", "{{.Host.OCIRuntime.Name}} {{.Host.OCIRuntime.Path}}").stdout == f"aiorun {podman.runtime}\n"
+    )
+    assert podman("run", "--rm", "--", "sh", "-c", "exit 7").returncode == 7
+    ended = podman("run", "--rm", "--", "nosuch")
+    assert ended.returncode == 127
+    assert 'exec: "nosuch": executable file not found in $PATH' in ended.stderr.replace("\\", "")
+    assert "time=" not in ended.stderr and "level=" not in ended.stderr
