@@ -73,10 +73,11 @@ COMMANDS = {
     "--log-format json nosuch": (JSON, modules("wire.log_json wire.json", FRAME)),
     "spec": (JSON, modules("cli.spec spec.defaults undo", SPEC, FRAME)),
     "features": (
-        JSON,
+        JSON | {"_ctypes"},
         modules("cli.features runtime.features spec.defaults", SPEC, VERSION)
         | modules(
-            "plan.capabilities plan.devices plan.host plan.mounts plan.namespaces plan.options plan.process wire.ops wire.plan"
+            "plan.capabilities plan.devices plan.host plan.mounts plan.namespaces plan.options plan.process wire.ops wire.plan "
+            "linux._call linux.numbers linux.seccomp linux.libseccomp"
         ),
     ),
     "plan": (

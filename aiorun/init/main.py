@@ -60,6 +60,7 @@ ALWAYS: Executors = {
     ops.FindProgram: program.find_program,
     ops.Report: program.report,
     ops.AwaitStart: program.await_start,
+    ops.ShedOurs: program.shed_ours,
     ops.Execute: program.execute,
 }
 
@@ -70,6 +71,7 @@ RARE: Mapping[str, Mapping[type[ops.Operation], str]] = {
     "hooks": {ops.AskForHooks: "ask_for_hooks", ops.RunHook: "run_hook"},
     "network": {ops.TakeDevice: "take_device"},
     "copy_up": {ops.CopyUp: "copy_up"},
+    "seccomp": {ops.LoadSeccomp: "load_seccomp"},
     "scheduling": {
         ops.SetScheduler: "set_scheduler",
         ops.SetIoPriority: "set_io_priority",

@@ -115,7 +115,10 @@ def await_start(init: Init, step: ops.AwaitStart) -> None:
         return
 
 
-def execute(init: Init, step: ops.Execute) -> None:
+def shed_ours(init: Init, step: ops.ShedOurs) -> None:
     close_range(3 + step.preserve, 0xFFFFFFFF, flags=CLOSE_RANGE_CLOEXEC, procfs=init.procfs)
     process.default_signals()
+
+
+def execute(init: Init, step: ops.Execute) -> None:
     process.execve(init.program, step.args, step.env + init.extra_env)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Argument: TypeAlias = "int | bytes | Buffer | None"
 
 _CDECL, _PYTHONAPI, _USE_ERRNO = 0x1, 0x4, 0x8  # ctypes' FUNCFLAG_*; PYTHONAPI: the GIL is kept across the call
+_RTLD_NOW = 2
 
 
 class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
@@ -65,6 +66,22 @@ class Buffer:
     def integer(self, offset: int = 0, size: int = 4) -> int:
         """The signed little-endian integer at `offset`."""
         return int.from_bytes(bytes(self)[offset : offset + size], "little", signed=True)
+
+
+class Library:
+    """A shared library, by its name or path. Raises OSError where it can't be loaded. dlopen(3)."""
+
+    def __init__(self, name: str) -> None:
+        self._handle = _ctypes.dlopen(name, _RTLD_NOW)
+
+    def function(self, name: str, number_of_arguments: int) -> Any:
+        """Its function `name`, which takes integers and pointers; returning a register. AttributeError: it has none."""
+        try:
+            function = _Function(_ctypes.dlsym(self._handle, name))
+        except OSError:
+            raise AttributeError(name) from None
+        function.argtypes = (_Pointer,) * number_of_arguments
+        return function
 
 
 def libc_function(name: str) -> int:

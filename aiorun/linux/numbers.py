@@ -14,7 +14,7 @@ _X86_64 = {
     "mknodat": 259, "sethostname": 170, "setdomainname": 171, "prlimit64": 302, "statfs": 137, "fstatfs": 138,
     "rt_sigaction": 13, "rt_sigprocmask": 14, "execveat": 322, "waitid": 247, "personality": 135,
     "setuid": 105, "setgid": 106, "statx": 332, "execve": 59, "madvise": 28,
-    "sched_setattr": 314, "ioprio_set": 251, "set_mempolicy": 238,
+    "sched_setattr": 314, "ioprio_set": 251, "set_mempolicy": 238, "seccomp": 317,
 }  # fmt: skip
 _AARCH64 = {
     "clone": 220, "setresuid": 147, "setresgid": 149, "setgroups": 159, "capset": 91, "capget": 90, "prctl": 167,
@@ -22,7 +22,7 @@ _AARCH64 = {
     "mknodat": 33, "sethostname": 161, "setdomainname": 162, "prlimit64": 261, "statfs": 43, "fstatfs": 44,
     "rt_sigaction": 134, "rt_sigprocmask": 135, "execveat": 281, "waitid": 95, "personality": 92,
     "setuid": 146, "setgid": 144, "statx": 291, "execve": 221, "madvise": 233,
-    "sched_setattr": 274, "ioprio_set": 30, "set_mempolicy": 237,
+    "sched_setattr": 274, "ioprio_set": 30, "set_mempolicy": 237, "seccomp": 277,
 }  # fmt: skip
 
 MACHINE = os.uname().machine

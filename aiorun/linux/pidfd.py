@@ -41,6 +41,14 @@ def pidfd_send_signal(pidfd: int, signal: int) -> None:
         call(PIDFD_SEND_SIGNAL, pidfd, signal, 0, 0)
 
 
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """A close-on-exec copy of file `fd` of the process behind `pidfd`, for who may trace that. pidfd_getfd(2), Linux 5.6."""
+    from aiorun.linux._call import call
+    from aiorun.linux.numbers import PIDFD_GETFD
+
+    return call(PIDFD_GETFD, pidfd, fd, 0)
+
+
 def reap(pidfd: int) -> tuple[int, int]:
     """Wait for the child behind `pidfd`: (si_code, si_status). waitid(2), P_PIDFD 5.4.
 

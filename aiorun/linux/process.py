@@ -136,6 +136,14 @@ def set_capability_sets(*, effective: int, permitted: int, inheritable: int) -> 
     call(NUMBER["capset"], _capability_header(), content)
 
 
+def raise_effective_set() -> None:
+    """All that is permitted is in effect. capget(2), capset(2)."""
+    content = Buffer(24)
+    call(NUMBER["capget"], _capability_header(), content)
+    words = bytes(content)  # effective, permitted, inheritable; twice
+    call(NUMBER["capset"], _capability_header(), words[4:8] + words[4:12] + words[16:20] + words[16:])
+
+
 def set_groups(groups: tuple[int, ...]) -> None:
     """The supplementary groups. setgroups(2)."""
     content = b"".join(group.to_bytes(4, "little") for group in groups)

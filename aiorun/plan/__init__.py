@@ -16,7 +16,7 @@ from aiorun.plan.mounts import (
     seal_mounts,
 )
 from aiorun.plan.namespaces import Namespaces, compile_names
-from aiorun.plan.process import compile_console, compile_execution, compile_identity, environment
+from aiorun.plan.process import compile_console, compile_execution, compile_identity, environment, filter_of, profile_of
 from aiorun.wire import ops
 from aiorun.wire.plan import Plan
 
@@ -34,6 +34,7 @@ def compile_plan(spec: Spec, request: Request) -> Plan:
     """The plan of a container's init, as far as the user's program. Raises InvalidSpec for what doesn't fit together."""
     namespaces = Namespaces(spec)
     file_system = tuple(_file_system(spec, request, namespaces))
+    filter = filter_of(spec)
     return Plan(
         clone_flags=namespaces.clone_flags,
         join_pid="ns:pid" if "pid" in namespaces.joined and not namespaces.needs_joiner else "",
@@ -42,13 +43,14 @@ def compile_plan(spec: Spec, request: Request) -> Plan:
         operations=(
             *_surroundings(spec, request, namespaces, file_system),
             *file_system,
-            *_inside(spec, request, namespaces),
-            *compile_execution(spec["process"], request.preserve),
+            *_inside(spec, request, namespaces, filter),
+            *compile_execution(spec["process"], request.preserve, filter),
         ),
         uid_map=namespaces.map("uidMappings"),
         gid_map=namespaces.map("gidMappings"),
         joins=namespaces.joins(),
         trees=_trees(spec, namespaces, file_system),
+        filter=profile_of(spec),
     )
 
 
@@ -110,7 +112,7 @@ def _file_system(spec: Spec, request: Request, namespaces: Namespaces) -> Iterat
         yield ops.MoveRoot() if request.no_pivot else ops.PivotRoot()
 
 
-def _inside(spec: Spec, request: Request, namespaces: Namespaces) -> Iterator[ops.Operation]:
+def _inside(spec: Spec, request: Request, namespaces: Namespaces, filter: ops.LoadSeccomp | None) -> Iterator[ops.Operation]:
     """Everything after the pivot, up to the program's start."""
     linux, process = spec.get("linux", {}), spec["process"]
     private = namespaces.private("mount")
@@ -129,7 +131,7 @@ def _inside(spec: Spec, request: Request, namespaces: Namespaces) -> Iterator[op
         from aiorun.plan.scheduling import compile_domain
 
         yield from compile_domain(linux)
-    yield from compile_identity(process)
+    yield from compile_identity(process, filter)
     yield ops.Report()
     yield ops.AwaitStart("fifo")
     yield from _hooks(spec, request, "startContainer")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiorun.plan.namespaces import FILES, FLAGS
-from aiorun.plan.process import compile_console, compile_execution, compile_identity
+from aiorun.plan.process import compile_console, compile_execution, compile_identity, filter_of, profile_of
 from aiorun.wire import ops
 from aiorun.wire.plan import Plan
 from aiorun.wire.record import Record
@@ -39,6 +39,7 @@ class ExecRequest(Record):
 
 def compile_exec(spec: Spec, request: ExecRequest) -> Plan:
     """The plan of `spec["process"]`, which is no longer the document's own but the one to execute. Raises InvalidSpec."""
+    filter = filter_of(spec)
     return Plan(
         clone_flags=0,
         join_pid="ns:pid" if "pid" in request.namespaces and "user" not in request.namespaces else "",
@@ -46,10 +47,11 @@ def compile_exec(spec: Spec, request: ExecRequest) -> Plan:
         preserve=request.preserve,
         operations=(
             *_surroundings(spec, request),
-            *_inside(spec, request),
-            *compile_execution(spec["process"], request.preserve),
+            *_inside(spec, request, filter),
+            *compile_execution(spec["process"], request.preserve, filter),
         ),
         joins=tuple(_join(request, _BY_JOINER)) if "user" in request.namespaces else (),
+        filter=profile_of(spec),
     )
 
 
@@ -80,7 +82,7 @@ def _surroundings(spec: Spec, request: ExecRequest) -> Iterator[ops.Operation]:
     yield from _join(request, ("mount",) if has_users else _BY_ITSELF)
 
 
-def _inside(spec: Spec, request: ExecRequest) -> Iterator[ops.Operation]:
+def _inside(spec: Spec, request: ExecRequest, filter: ops.LoadSeccomp | None) -> Iterator[ops.Operation]:
     process = spec["process"]
     if "mount" in request.namespaces:
         yield ops.OpenRoot("/", bind=False)  # setns(2): the root is that of the namespace from here on
@@ -95,7 +97,7 @@ def _inside(spec: Spec, request: ExecRequest) -> Iterator[ops.Operation]:
         from aiorun.plan.scheduling import compile_domain
 
         yield from compile_domain(linux)
-    yield from compile_identity(process)
+    yield from compile_identity(process, filter)
     yield ops.Report()
 
 

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiorun.spec.types import Capabilities, Process
+    from aiorun.spec.types import Capabilities, Process, Seccomp, Spec
 
 # setrlimit(2), asm-generic/resource.h
 RLIMITS = {
@@ -21,8 +21,27 @@ RLIMITS = {
 }
 
 
-def compile_identity(process: Process) -> Iterator[ops.Operation]:
-    """Privileges go down here, in the only order in which each step still has the rights it needs."""
+def profile_of(spec: Spec) -> Seccomp | None:
+    """linux.seccomp, if there is one."""
+    return spec.get("linux", {}).get("seccomp") or None
+
+
+def filter_of(spec: Spec) -> ops.LoadSeccomp | None:
+    """The operation that loads it, which stands in one of two places. Raises InvalidSpec."""
+    profile = profile_of(spec)
+    if profile is None:
+        return None
+    from aiorun.plan.seccomp import compile_filter  # only here: many containers have none
+
+    return compile_filter(profile, spec["process"])
+
+
+def compile_identity(process: Process, filter: ops.LoadSeccomp | None = None) -> Iterator[ops.Operation]:
+    """Privileges go down here, in the only order in which each step still has the rights it needs.
+
+    Without no_new_privs a seccomp filter needs CAP_SYS_ADMIN, so that it comes before the capabilities go. With a listener it
+    comes before the report to the parent, who has to hand that on.
+    """
     user = process.get("user", {})
     if process.get("noNewPrivileges"):
         yield ops.SetNoNewPrivileges()
@@ -37,8 +56,12 @@ def compile_identity(process: Process) -> Iterator[ops.Operation]:
     yield ops.ChangeDirectory(process["cwd"])
     yield ops.SetIds(user.get("uid", 0), user.get("gid", 0), tuple(user.get("additionalGids") or ()))
     yield ops.VerifyDirectory(process["cwd"])
+    if filter and filter.privileged:
+        yield filter
     yield compile_capabilities(sets)
     yield ops.FindProgram(process["args"][0], _path(process))
+    if filter and filter.listener and not filter.privileged:
+        yield filter
 
 
 def compile_capabilities(sets: Capabilities) -> ops.SetCapabilities:
@@ -58,14 +81,17 @@ def compile_console(process: Process, *, rows: int, columns: int, mount: bool) -
     return ops.MakeConsole("console", size["height"], size["width"], process.get("user", {}).get("uid", 0), mount)
 
 
-def compile_execution(process: Process, preserve: int) -> Iterator[ops.Operation]:
-    """The limits come last, since they would bite our own interpreter."""
+def compile_execution(process: Process, preserve: int, filter: ops.LoadSeccomp | None = None) -> Iterator[ops.Operation]:
+    """The limits come late, since they would bite our own interpreter, and a seccomp filter that may last of all."""
     for index, limit in enumerate(process.get("rlimits") or []):
         at = f"process.rlimits[{index}]"
         if limit["type"] not in RLIMITS:
             raise InvalidSpec(f"{at}.type", f'unknown limit "{limit["type"]}"')
         yield ops.SetRlimit(RLIMITS[limit["type"]], limit["soft"], limit["hard"], at)
-    yield ops.Execute(tuple(process["args"]), environment(process), preserve)
+    yield ops.ShedOurs(preserve)
+    if filter and not filter.privileged and not filter.listener:
+        yield filter
+    yield ops.Execute(tuple(process["args"]), environment(process))
 
 
 def environment(process: Process) -> tuple[str, ...]:

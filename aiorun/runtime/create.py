@@ -12,9 +12,10 @@ from aiorun.linux.pidfd import start_time
 from aiorun.plan import rootfs
 from aiorun.plan.mounts import cgroup_owner
 from aiorun.plan.namespaces import root_outside
+from aiorun.plan.process import profile_of
 from aiorun.runtime.compile import compile_for, has_little_memory
 from aiorun.runtime.delete import claim, leave_resctrl
-from aiorun.runtime.hooks import run_hooks
+from aiorun.runtime.hooks import hook_state, run_hooks
 from aiorun.runtime.init import (
     Child,
     check_preserved,
@@ -30,7 +31,7 @@ from aiorun.runtime.init import (
 from aiorun.runtime.process import SIGKILL, kill, write_pid_file
 from aiorun.store import State
 from aiorun.undo import Undo
-from aiorun.wire.protocol import Failed, Proceed, Ready, RunHooks
+from aiorun.wire.protocol import Failed, Listener, Proceed, Ready, RunHooks
 from aiorun.wire.record import Record
 
 TYPE_CHECKING = False
@@ -248,6 +249,11 @@ class _Creation:
                 for kind in ("prestart", "createRuntime"):
                     await run_hooks(self._waiter, state, kind, "creating", pid=init.pid)
                 await init.say(Proceed())
+            if isinstance(message, Listener):
+                from aiorun.runtime.listener import hand_on
+
+                seen = hook_state(state, "creating", pid=init.pid)
+                await hand_on(self._waiter, init, message.fd, profile_of(self._spec), seen)
 
     async def _answer(self, init: Child) -> None:
         """pidfd socket and pid file, complete before the command returns."""

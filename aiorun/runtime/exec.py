@@ -19,8 +19,10 @@ from aiorun.launch.failure import SpawnFailed
 from aiorun.linux.pidfd import start_time
 from aiorun.plan.exec import ExecRequest, compile_exec
 from aiorun.plan.namespaces import FILES, FLAGS
+from aiorun.plan.process import profile_of
 from aiorun.runtime import status as states
 from aiorun.runtime.compile import has_little_memory
+from aiorun.runtime.hooks import hook_state
 from aiorun.runtime.init import (
     Child,
     check_preserved,
@@ -38,7 +40,7 @@ from aiorun.spec.process import Changes, exec_process
 from aiorun.store import NEVER_EXECD, identity
 from aiorun.undo import Undo
 from aiorun.waiter import POLLIN
-from aiorun.wire.protocol import Failed, Proceed, Ready
+from aiorun.wire.protocol import Failed, Listener, Proceed, Ready
 from aiorun.wire.record import Record
 
 TYPE_CHECKING = False
@@ -201,6 +203,9 @@ class _Preparation:
         set_oom_score(process, child.pid)
         await child.say(Proceed())
         message = await child.listen()
+        if isinstance(message, Listener):
+            await self._hand_listener_on(child, message.fd)
+            message = await child.listen()
         if isinstance(message, Failed):
             raise InitFailed(f"{_UNABLE}: {told(message)}")
         if not isinstance(message, Ready):
@@ -210,6 +215,12 @@ class _Preparation:
             self._directory.check_not_removing()  # a delete that comes later finds it in the cgroup
         if self._options.pidfd_socket:
             await send_pidfd(self._waiter, self._options.pidfd_socket, child.pidfd)
+
+    async def _hand_listener_on(self, child: Child, fd: int) -> None:
+        from aiorun.runtime.listener import hand_on  # only here: few profiles have one
+
+        seen = hook_state(self._state, states.RUNNING, pid=self._state.pid)
+        await hand_on(self._waiter, child, fd, profile_of(self._spec), seen)
 
     def _request(self, paths: dict[str, str], *, console: bool) -> ExecRequest:
         joined = {path: "tasks" for name, path in paths.items() if name}

@@ -5,6 +5,7 @@ Read off the tables that the rest goes by, so that who teaches aiorun something 
 
 from __future__ import annotations
 
+from aiorun.linux import libseccomp, seccomp
 from aiorun.plan import capabilities, namespaces, options
 from aiorun.spec.defaults import OCI_VERSION
 from aiorun.spec.shapes import MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, STAGES
@@ -40,7 +41,7 @@ def _linux() -> dict[str, Any]:
         "namespaces": sorted(kind for kind in namespaces.FLAGS if supports("linux.namespaces[].type", kind)),
         "capabilities": [f"CAP_{name}" for name in capabilities.NAMES],
         "cgroup": {"v1": True, "v2": True, "systemd": _SYSTEMD, "systemdUser": _SYSTEMD_USER, "rdma": True},
-        "seccomp": {"enabled": supports("linux.seccomp")},
+        "seccomp": _seccomp(),
         "apparmor": {"enabled": supports("process.apparmorProfile")},
         "selinux": {"enabled": supports("process.selinuxLabel") and supports("linux.mountLabel")},
         "intelRdt": {"enabled": rdt, "schemata": rdt, "monitoring": rdt},
@@ -50,3 +51,15 @@ def _linux() -> dict[str, Any]:
     if supports("linux.memoryPolicy"):
         linux["memoryPolicy"] = {"modes": list(MEMORY_POLICY_MODES), "flags": list(MEMORY_POLICY_FLAGS)}
     return linux
+
+
+def _seccomp() -> dict[str, Any]:
+    """The names of config.json; `supportedFlags` are those that this kernel takes."""
+    return {
+        "enabled": True,
+        "actions": sorted(seccomp.ACTIONS),
+        "operators": sorted(libseccomp.OPERATORS),
+        "archs": sorted(libseccomp.ARCHITECTURES),
+        "knownFlags": list(seccomp.FLAGS),
+        "supportedFlags": seccomp.supported_flags(),
+    }

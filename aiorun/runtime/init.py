@@ -66,7 +66,7 @@ def open_procfs() -> int:
 
 
 def open_named(plan: Plan, owned: Callable[[int], int]) -> dict[str, int]:
-    """The host's files that the plan names; `owned` is told each fd. Raises AiorunError, InvalidSpec."""
+    """The host's files that the plan names, and its seccomp filter; `owned` is told each fd. Raises AiorunError, InvalidSpec."""
     files = {}
     for name, path, at in plan.opens:
         try:
@@ -76,13 +76,17 @@ def open_named(plan: Plan, owned: Callable[[int], int]) -> dict[str, int]:
         kind = name.removeprefix("ns:")
         if namespace_type(files[name]) != FLAGS[kind]:
             raise InvalidSpec(at, f'"{path}" is not a namespace of the type "{kind}"')
+    if plan.filter:
+        from aiorun.launch.filters import open_filter  # only here: many plans have none
+
+        files["seccomp"] = owned(open_filter(plan.filter))
     return files
 
 
 async def connect_console(waiter: Waiter, path: str) -> Socket:
     """The console socket, for the init to send its terminal's master to. Raises ConsoleError."""
     try:
-        return await _connect(waiter, path)
+        return await connect(waiter, path)
     except OSError as error:
         raise ConsoleError(f'connect to the console socket "{path}": {reason(error)}') from None
 
@@ -90,14 +94,14 @@ async def connect_console(waiter: Waiter, path: str) -> Socket:
 async def send_pidfd(waiter: Waiter, path: str, pidfd: int) -> None:
     """Send a copy of `pidfd` to the socket at `path`, as runc does. Raises ConsoleError."""
     try:
-        with_peer = await _connect(waiter, path)
+        with_peer = await connect(waiter, path)
         socket.send(with_peer, b"0", (pidfd,))
         with_peer.close()
     except OSError as error:
         raise ConsoleError(f'send the pidfd to "{path}": {reason(error)}') from None
 
 
-async def _connect(waiter: Waiter, path: str) -> Socket:
+async def connect(waiter: Waiter, path: str) -> Socket:
     """A connection to a socket, as soon as there is room in its queue. Raises OSError."""
     while True:
         try:

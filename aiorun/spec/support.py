@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("process.apparmorProfile", ()),
     ("process.selinuxLabel", ()),
-    ("linux.seccomp", ()),
     ("linux.mountLabel", ()),
 )
 

@@ -549,6 +549,23 @@ class SetRlimit(Operation):
         return f"set the limit ({self.at})"
 
 
+class LoadSeccomp(Operation):
+    """Filter our system calls, from here on, with the BPF program in file `fd`. seccomp(2).
+
+    `privileged`: without no_new_privs, with a capability that we still hold. `listener`: the parent gets the fd at which somebody
+    answers for the calls that the filter hands on.
+    """
+
+    fd: str
+    flags: tuple[str, ...]  # SECCOMP_FILTER_FLAG_*
+    privileged: bool
+    listener: bool
+    at: str = "linux.seccomp"
+
+    def describe(self) -> str:
+        return f"load the seccomp filter ({self.at})"
+
+
 # --- the program
 
 
@@ -591,12 +608,20 @@ class AwaitStart(Operation):
         return "wait for start"
 
 
+class ShedOurs(Operation):
+    """Nothing of ours for the program: every signal at its default, and after execve no files but 0, 1, 2, `preserve` more."""
+
+    preserve: int
+
+    def describe(self) -> str:
+        return "reset the signals and close what is ours"
+
+
 class Execute(Operation):
-    """execve of what FindProgram found, with every signal at its default and only 0, 1, 2 and `preserve` more fds."""
+    """execve of what FindProgram found: this one call, since a filter may allow no other."""
 
     args: tuple[str, ...]
     env: tuple[str, ...]
-    preserve: int
 
     def describe(self) -> str:
         return f'exec "{self.args[0]}"'

@@ -7,6 +7,7 @@ from aiorun.wire.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     IdMap = tuple[tuple[int, int, int], ...]
@@ -41,6 +42,7 @@ class Plan(Record):
     gid_map: IdMap = ()
     joins: tuple[JoinNamespace, ...] = ()  # made before the clone, by a joiner: a process of their own
     trees: tuple[MappedTree, ...] = ()
+    filter: Mapping[str, Any] | None = None  # linux.seccomp, which the parent makes the file "seccomp" of
 
 
 def encode(plan: Plan) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 16384  # bytes of a message; an init's text is cut to fit
 _MAX_ERRNO: Final = 4095  # linux/err.h
+_MAX_FD: Final = 2**31 - 1
 
 
 class ProtocolViolation(Exception):
@@ -22,7 +23,7 @@ class ProtocolViolation(Exception):
 
 
 class Message(Record):
-    """One of the four."""
+    """One of the five."""
 
 
 class Proceed(Message):
@@ -31,6 +32,12 @@ class Proceed(Message):
 
 class RunHooks(Message):
     """Init: the mount namespace is made. Run the prestart and createRuntime hooks now."""
+
+
+class Listener(Message):
+    """Init: a seccomp filter is loaded that hands calls on; `fd` is my descriptor at which somebody has to answer."""
+
+    fd: int
 
 
 class Ready(Message):
@@ -48,19 +55,22 @@ class Failed(Message):
 FROM_PARENT: dict[str, dict[type[Message], str]] = {
     "cloned": {Proceed: "preparing"},
     "hooks": {Proceed: "hooked"},
+    "filtered": {Proceed: "listened"},
     "ready": {Proceed: "created"},
 }
 FROM_INIT: dict[str, dict[type[Message], str]] = {
     "cloned": {Failed: "failed"},
-    "preparing": {RunHooks: "hooks", Ready: "ready", Failed: "failed"},
+    "preparing": {RunHooks: "hooks", Listener: "filtered", Ready: "ready", Failed: "failed"},
     "hooks": {Failed: "failed"},
-    "hooked": {Ready: "ready", Failed: "failed"},  # once: an attacker who has the init could run the hooks for ever
+    "hooked": {Listener: "filtered", Ready: "ready", Failed: "failed"},  # once: an attacker's init could run the hooks for ever
+    "filtered": {Failed: "failed"},
+    "listened": {Ready: "ready", Failed: "failed"},
     "ready": {Failed: "failed"},
     "created": {Failed: "failed"},  # an exec'd one, which could not be executed after all
 }
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Proceed, RunHooks, Ready, Failed)}
-_FIELDS: dict[type[Message], tuple[type, ...]] = {Proceed: (), RunHooks: (), Ready: (), Failed: (str, int)}
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Proceed, RunHooks, Listener, Ready, Failed)}
+_FIELDS: dict[type[Message], tuple[type, ...]] = {Proceed: (), RunHooks: (), Listener: (int,), Ready: (), Failed: (str, int)}
 
 # Those that say nothing but their name, ready: most of what is said, and JSON's first use in an init is slow.
 _PACKETS: dict[type[Message], bytes] = {kind: f'["{kind.__name__}"]'.encode() for kind in _FIELDS if not _FIELDS[kind]}
@@ -96,6 +106,8 @@ def decode(packet: bytes) -> Message:
         raise ProtocolViolation(f"a {document[0]} with wrong fields")
     if kind is Failed and not 0 <= document[2] <= _MAX_ERRNO:
         raise ProtocolViolation("a Failed with an errno that there isn't")
+    if kind is Listener and not 0 <= document[1] <= _MAX_FD:
+        raise ProtocolViolation("a Listener with a descriptor that there isn't")
     return kind(*document[1:])
 
 

@@ -29,6 +29,7 @@ def everything() -> dict[str, Any]:
         sysctl={"net.ipv4.ip_forward": "1"},
         rootfsPropagation="rshared",
         devices=[{"type": "c", "path": "/dev/fuse", "major": 10, "minor": 229}],
+        seccomp={"defaultAction": "SCMP_ACT_ALLOW"},
     )
     made["domainname"] = "example.org"
     made["root"]["readonly"] = True
@@ -127,7 +128,11 @@ RULES = [
     ("Report", "AwaitStart", "created, then started"),
     ("AwaitStart", "startContainer", "start runs it"),
     ("startContainer", "SetRlimit", "limits are the program's"),
-    ("SetRlimit", "Execute", ""),
+    ("SetRlimit", "ShedOurs", "the signals end a created init up to the program's start"),
+    ("startContainer", "LoadSeccomp", "hooks aren't the filter's affair"),
+    ("SetNoNewPrivileges", "LoadSeccomp", "a filter needs it, or a capability"),
+    ("ShedOurs", "LoadSeccomp", "a profile has to allow execve alone of ours"),
+    ("LoadSeccomp", "Execute", ""),
 ]
 
 

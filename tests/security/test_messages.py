@@ -22,6 +22,7 @@ from aiorun.wire.protocol import (
     LIMIT,
     Conversation,
     Failed,
+    Listener,
     Proceed,
     ProtocolViolation,
     Ready,
@@ -30,7 +31,7 @@ from aiorun.wire.protocol import (
     encode,
 )
 from tests import leaks
-from tests.conftest import Bundles, CommandLine, need_root
+from tests.conftest import Bundles, Change, CommandLine, changed, need_root
 
 READY, HOOKS = b'["Ready"]', b'["RunHooks"]'
 
@@ -97,7 +98,8 @@ def made_by(bundle: Bundles, root_dir: Path) -> Iterator[Callable[[Impostor], st
     need_root()
     directory = bundle({"hooks": {"createRuntime": [{"path": "/bin/true"}]}})
 
-    def refused(impostor: Impostor) -> str:
+    def refused(impostor: Impostor, change: Change = None) -> str:
+        Bundles.write(directory, changed(Bundles.read(directory), change))
         store = Store(str(root_dir))
         spec = read(str(directory))
         with pytest.raises(AiorunError) as raised:
@@ -107,6 +109,13 @@ def made_by(bundle: Bundles, root_dir: Path) -> Iterator[Callable[[Impostor], st
         return str(raised.value)
 
     yield refused
+
+
+NOTIFYING = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+    "listenerPath": "/nosuch",
+}
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -133,6 +142,18 @@ def test_a_message_with_files_is_refused_and_they_are_closed(made_by: Callable[[
     os.close(file)
 
 
+def test_a_listener_that_nobody_asked_for_is_not_even_looked_at(made_by: Callable[[Impostor], str]) -> None:
+    assert "init sent a Listener that nobody asked for" in made_by(Impostor(b'["Listener",0]'))
+
+
+def test_a_listener_that_is_another_file_is_not_handed_on(made_by: Callable[..., str]) -> None:
+    before = leaks.fds()
+    change = {"linux": {"seccomp": NOTIFYING}}
+    assert "init sent a Listener that is none" in made_by(Impostor(b'["Listener",0]'), change)
+    assert "take the seccomp listener from the init: bad file descriptor" in made_by(Impostor(b'["Listener",99999]'), change)
+    assert leaks.fds() == before
+
+
 def test_an_init_that_closes_its_end_and_lives_on_is_not_waited_for(made_by: Callable[[Impostor], str]) -> None:
     assert "init died" in made_by(Impostor(closes=True))
     assert "init died" in made_by(Impostor(HOOKS, closes=True))
@@ -147,7 +168,7 @@ def test_what_an_init_says_is_shown_as_one_harmless_line(aiorun: CommandLine, bu
 
 # --- the table, for either side
 
-MESSAGES = (Proceed(), RunHooks(), Ready(), Failed("why", 2))
+MESSAGES = (Proceed(), RunHooks(), Listener(5), Ready(), Failed("why", 2))
 
 
 @pytest.mark.parametrize("state", sorted({*FROM_INIT, "created", "failed"}))

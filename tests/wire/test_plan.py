@@ -17,7 +17,8 @@ OPERATIONS = (
     ops.RunHook("startContainer", 0, "/bin/true", ("true", ""), ("A=b",), 5, {"id": "x", "annotations": {"a": "b"}}),
     ops.SetIds(4294967294, 0, (1, 2, 3)),
     ops.SetRlimit(7, 2**64 - 1, 2**64 - 1, "process.rlimits[0]"),
-    ops.Execute(("sh", "-c", "echo\n\t\"'\\"), ("PATH=/bin",), 0),
+    ops.LoadSeccomp("seccomp", ("SECCOMP_FILTER_FLAG_LOG",), True, False),
+    ops.Execute(("sh", "-c", "echo\n\t\"'\\"), ("PATH=/bin",)),
 )
 
 

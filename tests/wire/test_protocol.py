@@ -16,6 +16,7 @@ from aiorun.wire.protocol import (
     LIMIT,
     Conversation,
     Failed,
+    Listener,
     Message,
     Proceed,
     ProtocolViolation,
@@ -25,7 +26,7 @@ from aiorun.wire.protocol import (
     encode,
 )
 
-MESSAGES = (Proceed(), RunHooks(), Ready(), Failed("why", 5))
+MESSAGES = (Proceed(), RunHooks(), Listener(7), Ready(), Failed("why", 5))
 STATES = sorted(
     {
         *FROM_PARENT,
@@ -165,6 +166,8 @@ WRONG: dict[str, bytes] = {
     "65,536 bytes": b'["Failed", "' + b"x" * (65_536 - 16) + b'", 1]',
     "a negative errno": b'["Failed", "x", -1]',
     "an errno that there isn't": b'["Failed", "x", 4096]',
+    "a descriptor that there isn't": b'["Listener", -1]',
+    "a descriptor that there can't be": b'["Listener", 2147483648]',
     "a number of 10,000 digits": b'["Failed", "x", ' + b"9" * 10_000 + b"]",
 }
 
@@ -194,7 +197,7 @@ def test_no_packet_does_anything_but_come_to_a_message_or_be_refused(packet: byt
         message = decode(packet)
     except ProtocolViolation:
         return
-    assert type(message) in (Proceed, RunHooks, Ready, Failed)
+    assert type(message) in (Proceed, RunHooks, Listener, Ready, Failed)
 
 
 FIELDS: Any = st.lists(
@@ -202,11 +205,13 @@ FIELDS: Any = st.lists(
 )
 
 
-@hypothesis.given(name=st.sampled_from(["Proceed", "RunHooks", "Ready", "Failed"]), fields=FIELDS)
+@hypothesis.given(name=st.sampled_from(["Proceed", "RunHooks", "Listener", "Ready", "Failed"]), fields=FIELDS)
 def test_a_message_has_its_fields_of_their_types_and_no_others(name: str, fields: list[Any]) -> None:
     packet = json.dumps([name, *fields]).encode()
-    right = [str, int] if name == "Failed" else []
-    if [type(field) for field in fields] == right and all(0 <= field <= 4095 for field in fields[1:]):
+    right = {"Failed": [str, int], "Listener": [int]}.get(name, [])
+    numbers = [field for field in fields if type(field) is int]
+    most = 4095 if name == "Failed" else 2**31 - 1
+    if [type(field) for field in fields] == right and all(0 <= number <= most for number in numbers):
         assert type(decode(packet)).__name__ == name
     else:
         with pytest.raises(ProtocolViolation):
