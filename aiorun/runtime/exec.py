@@ -22,7 +22,6 @@ from aiorun.plan.namespaces import FILES, FLAGS
 from aiorun.plan.process import profile_of
 from aiorun.runtime import status as states
 from aiorun.runtime.compile import has_little_memory
-from aiorun.runtime.hooks import hook_state
 from aiorun.runtime.init import (
     Child,
     check_preserved,
@@ -217,7 +216,8 @@ class _Preparation:
             await send_pidfd(self._waiter, self._options.pidfd_socket, child.pidfd)
 
     async def _hand_listener_on(self, child: Child, fd: int) -> None:
-        from aiorun.runtime.listener import hand_on  # only here: few profiles have one
+        from aiorun.runtime.hooks import hook_state  # only here: few profiles have one
+        from aiorun.runtime.listener import hand_on
 
         seen = hook_state(self._state, states.RUNNING, pid=self._state.pid)
         await hand_on(self._waiter, child, fd, profile_of(self._spec), seen)

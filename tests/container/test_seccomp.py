@@ -217,7 +217,7 @@ def documented(heading: str) -> set[str]:
 
 
 def after_the_filter(trace: Trace) -> list[str]:
-    calls = [line.partition("(")[0] for line in trace.of_init() if line[0].isalpha()]
+    calls = [line.partition("(")[0] for line in trace.of("seccomp") if line[0].isalpha()]
     return calls[calls.index("seccomp") + 1 :]
 
 

@@ -35,7 +35,7 @@ def test_an_exec_joins_becomes_the_process_reports_and_executes() -> None:
     assert names(made) == [
         "NewSession", "JoinCgroup", "JoinKeyring", *["JoinNamespace"] * 4, "OpenRoot", "MakeConsole",
         "SetUmask", "SetNoNewPrivileges", "DropBounding", "SetHome", "ChangeDirectory", "SetIds", "VerifyDirectory",
-        "SetCapabilities", "FindProgram", "Report", "SetRlimit", "Execute",
+        "SetCapabilities", "FindProgram", "Report", "SetRlimit", "ShedOurs", "Execute",
     ]  # fmt: skip
     assert made.clone_flags == 0
     assert made.join_pid == "ns:pid"

@@ -94,12 +94,16 @@ class Trace:
 
     def of_init(self) -> list[str]:
         """The calls of the init, from its birth to its execve, or its end."""
+        return self.of("pivot_root")
+
+    def of(self, call: str) -> list[str]:
+        """The same of whichever process made this call."""
         for file in self._where.iterdir():
             lines = file.read_text(errors="replace").splitlines()
-            if any(line.startswith("pivot_root(") for line in lines):
+            if any(line.startswith(f"{call}(") for line in lines):
                 ends = [index for index, line in enumerate(lines) if line.startswith("execve(") and line.endswith(" = 0")]
                 return lines[: ends[0] + 1 if ends else len(lines)]
-        raise AssertionError(f"no init was traced: {self.ended}")
+        raise AssertionError(f"nobody made the call: {self.ended}")
 
     def after_the_pivot(self) -> list[str]:
         """The calls of the init while the container's file system is all there is."""
