@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -10,6 +12,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import Bundles, Change, CommandLine, changed
+from tests.leaks import children
+from tests.runtime.life import dead, letter
+from tests.waiting import until
 
 Boxes = Callable[..., "Box"]
 
@@ -56,7 +61,21 @@ class Box:
         return self.bundle / "rootfs"
 
     def delete(self) -> None:
+        """As an engine does it: a pid namespace ends when those who were executed detached are reaped. They are our children."""
+        state = self.command_line("state", self.id)
+        pid = json.loads(state.stdout)["pid"] if state.returncode == 0 else 0
+        if pid:
+            self.command_line("kill", self.id, "KILL")
+            until(lambda: ends(pid), "the container's end")
         self.command_line("delete", "--force", self.id, check=True)
+
+
+def ends(init: int) -> bool:
+    """Whether it is dead, once our dead children are reaped."""
+    for pid in set(children()) - {init}:
+        if letter(pid) == "Z":
+            os.waitpid(pid, 0)
+    return dead(init)
 
 
 @pytest.fixture
