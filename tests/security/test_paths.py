@@ -81,6 +81,34 @@ def test_names_that_change_places_while_a_container_is_made_lead_nowhere(
     assert int(aiorun("run", "--bundle", raced, "x", check=True).stdout) == MOUNTS
 
 
+def test_what_is_copied_into_a_tmpfs_is_never_a_file_of_the_hosts(
+    aiorun: CommandLine, bundle: Bundles, tmp_path: Path, outside: Path
+) -> None:
+    """tmpcopyup reads a volume before the pivot, where a link leads to the host, while a file and a link in it change places."""
+    volume = tmp_path / "volume"
+    (volume / "directory").mkdir(parents=True)
+    (volume / "directory" / "file").write_text("the volume's")
+    for number in range(8):
+        (volume / f"file-{number}").write_text("the volume's")
+    (volume / "raced").write_text("the volume's")
+    (volume / "link").symlink_to(outside / "file")
+    (volume / "way").symlink_to(outside)
+
+    def change(config: Config) -> None:
+        config["root"]["readonly"] = False
+        for number in range(MOUNTS):
+            copied = {"destination": f"/copied/{number}", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}
+            config["mounts"] += [bind(volume, f"/copied/{number}"), copied]
+
+    raced = bundle(change, args=["sh", "-c", 'grep -r "the host\'s" /copied; grep -r "the volume\'s" /copied | wc -l'])
+    for one, other in (("raced", "link"), ("directory", "way")):
+        with swapping(volume / one, volume / other):
+            for number in range(RUNS):
+                ended = aiorun("run", "--bundle", raced, f"x{number}")
+                assert "the host's" not in ended.stdout
+    assert int(aiorun("run", "--bundle", raced, "x", check=True).stdout) == 10 * MOUNTS
+
+
 # --- /proc and /sys: CVE-2019-16884, CVE-2019-19921, CVE-2023-27561, CVE-2023-28642
 
 
