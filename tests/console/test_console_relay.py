@@ -50,6 +50,14 @@ def read_until(child: PtyProcess, text: bytes) -> bytes:
     return read
 
 
+def read_line(fd: int, line: bytes) -> None:
+    """Read this line, which may come in pieces, and nothing else, or fail."""
+    seen = b""
+    while not seen.endswith(line[-1:]):
+        seen += os.read(fd, 100)
+    assert seen == line
+
+
 @pytest.fixture
 def outer() -> Iterator[tuple[int, int]]:
     """The terminal that a person sits at: its master and itself."""
@@ -350,8 +358,8 @@ def test_without_any_terminal_the_caller_is_told() -> None:
 
 def test_a_piped_stdin_feeds_the_program_of_a_terminal(outer: tuple[int, int]) -> None:
     process = front(["sh", "-c", "stty -echo; echo ready; read x; echo got $x"], stdin=subprocess.PIPE, stdout=outer[1])
-    assert b"ready" in os.read(outer[0], 100)
+    read_line(outer[0], b"ready\r\n")
     stream(process.stdin).write(b"a line\n")
     stream(process.stdin).close()
-    assert os.read(outer[0], 100) == b"got a line\r\n"
+    read_line(outer[0], b"got a line\r\n")
     assert process.wait() == 0
