@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _STATE, _NEXT_STATE, _CONFIG, FIFO = "state.json", ".state.json", "config.json", "exec.fifo"
 _REMOVING = "removing"
 # A delete that is killed on the way can be done again: what it needs goes last.
+_NOTIFY = "notify"  # a directory of its own, since the container has it as a mount
 _REMOVED_LAST = {_STATE: 1, _REMOVING: 2}
 _FILE_LIMIT = 1 << 27  # more than any checked config.json has as ASCII
 _ID_LIMIT = 1024
@@ -47,6 +48,7 @@ class State(Record):
     pid: int = 0
     start_time: int = 0
     cgroup_paths: dict[str, str] = {}
+    unit: dict[str, Any] = {}  # systemd's, where that made the cgroup: aiorun.cgroups.systemd.Unit
     private_pid_namespace: bool = True
     annotations: dict[str, str] = {}
     hooks: dict[str, Any] = {}
@@ -103,6 +105,10 @@ class Store:
         """The directory of an id that is taken. Raises InvalidId, ContainerNotFound."""
         check_id(id)
         return Directory(self.root, id)
+
+    def notify_directory(self, id: str) -> str:
+        """Where the proxy of NOTIFY_SOCKET listens for container `id`, if it was created with one."""
+        return f"{self.root}/{id}/{_NOTIFY}"
 
     def ids(self) -> list[str]:
         """All ids that are taken, sorted. Raises AiorunError."""
@@ -255,12 +261,32 @@ class Directory:
             return  # and whoever has made another one of this name keeps it
         try:
             for name in sorted(os.listdir(self.fd), key=lambda name: _REMOVED_LAST.get(name, 0)):
-                _unlink(name, self.fd)
+                if name == _NOTIFY:
+                    self._remove_notify()
+                else:
+                    _unlink(name, self.fd)
             os.rmdir(self.path)
         except FileNotFoundError:
             pass
         except OSError as error:
             raise AiorunError(f'remove the directory "{self.path}": {reason(error)}') from None
+
+    def make_notify(self) -> None:
+        """The directory of NOTIFY_SOCKET's proxy, which the container has at /run/notify. Raises AiorunError."""
+        try:
+            os.mkdir(_NOTIFY, 0o755, dir_fd=self.fd)
+            os.chmod(_NOTIFY, 0o755, dir_fd=self.fd)  # whatever the umask was
+        except OSError as error:
+            raise AiorunError(f'make the directory "{self.path}/{_NOTIFY}": {reason(error)}') from None
+
+    def _remove_notify(self) -> None:
+        fd = os.open(_NOTIFY, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            for name in os.listdir(fd):
+                _unlink(name, fd)
+        finally:
+            os.close(fd)
+        os.rmdir(_NOTIFY, dir_fd=self.fd)
 
 
 class Lock:

@@ -101,7 +101,7 @@ LIFE = {
         CONTAINER,
         modules(
             "cli.update cli.sizes cgroups.restore runtime.update runtime.status spec.document spec.checks spec.shapes "
-            "spec.support",
+            "spec.support waiter linux.poll",
             STORE,
         ),
     ),

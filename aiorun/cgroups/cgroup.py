@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aiorun.cgroups.restore import Before
+    from aiorun.cgroups.systemd import Unit
     from aiorun.waiter import Waiter
 
     Resources = Mapping[str, Any]  # linux.resources of a checked config.json
@@ -40,6 +41,8 @@ class Cgroup:
     `paths` are its directories, keyed by controller as runc's state.json has them ("" is the v2 hierarchy).
     """
 
+    unit: Unit | None = None  # systemd's, which makes it around a process (`enclose`); None: we make it ourselves
+
     def __init__(self, paths: dict[str, str]) -> None:
         self.paths = paths
         self._made: list[str] = []
@@ -57,6 +60,32 @@ class Cgroup:
             for path, name in self._directories().items():
                 self._make(name, path, undo)
             undo.commit()
+
+    async def enclose(
+        self,
+        pid: int,
+        resources: Resources,
+        devices: Sequence[Mapping[str, Any]] | None,
+        annotations: Mapping[str, str],
+        waiter: Waiter,
+    ) -> None:
+        """Have systemd make it, around the process `pid`, with the limits that it keeps itself. Only where it has a `unit`.
+
+        `annotations` are config.json's, which may have properties for the unit. `complete` makes what systemd doesn't.
+        Raises CgroupError, InvalidSpec.
+        """
+        raise NotImplementedError
+
+    def complete(self) -> None:
+        """After `enclose`: make the directories of the controllers that systemd leaves alone. Raises CgroupError."""
+        raise NotImplementedError
+
+    async def inform(self, resources: Resources, waiter: Waiter) -> None:
+        """After an `apply` with `update`: have systemd keep the same limits. Only where it has a `unit`. Raises CgroupError.
+
+        systemd writes its own idea of them into the files, so that another `apply` has to follow.
+        """
+        raise NotImplementedError
 
     def _directories(self) -> dict[str, str]:
         """Each directory once, with its first controller (v1 mounts some together: cpu,cpuacct)."""

@@ -42,7 +42,7 @@ def run(options: Options, arguments: list[str], context: Context) -> int:
     bundle = bundles.enter(options)
     if not options.is_set("bundle") and not os.path.lexists("config.json"):
         bundle = ""
-    findings = check(context.root, bundle, libseccomp=libseccomp_version())
+    findings = check(context.root, bundle, libseccomp=libseccomp_version(), systemd_cgroup=context.systemd_cgroup)
     document = [finding.__dict__ for finding in findings]
     write_stdout(_table(findings) if options.string("format") == "table" else dumps_indented(document) + "\n")
     return int(any(finding.status == NEEDED for finding in findings))

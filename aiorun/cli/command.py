@@ -107,9 +107,3 @@ def ignores_cgroup_permissions(context: Context) -> bool:
     if context.rootless and context.rootless.lower() != "auto":
         return parse_bool(context.rootless)
     return not context.systemd_cgroup and (os.geteuid() != 0 or in_user_namespace())
-
-
-def refuse_what_is_not_there(context: Context) -> None:
-    """For commands that make, change or list containers: raises AiorunError for what aiorun can't do yet."""
-    if context.systemd_cgroup:
-        raise AiorunError("--systemd-cgroup is not there yet: aiorun makes its cgroups itself")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from aiorun.cli import bundle as bundles
-from aiorun.cli.command import Command, ignores_cgroup_permissions, refuse_what_is_not_there
+from aiorun.cli.command import Command, ignores_cgroup_permissions
 from aiorun.cli.shared_flags import CREATE_FLAGS
 from aiorun.console.signals import Interruptible
 from aiorun.launch.spawn import HereSpawner
@@ -44,7 +46,6 @@ A container with a terminal, which recvtty receives in another window:
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
-    refuse_what_is_not_there(context)
     chosen, spec, bundle = prepare(options, context)
     waiter = Interruptible(PollWaiter())
     drive(
@@ -66,6 +67,8 @@ def prepare(options: Options, context: Context) -> tuple[CreateOptions, Spec, st
         pid_file=pid_file,
         no_pivot=options.boolean("no-pivot"),
         no_new_keyring=options.boolean("no-new-keyring"),
+        notify_socket=os.environ.get("NOTIFY_SOCKET", ""),
+        systemd_cgroup=context.systemd_cgroup,
         preserve=bundles.preserved(options, spec),
         rootless=ignores_cgroup_permissions(context),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiorun.cli.command import Command, refuse_what_is_not_there
+from aiorun.cli.command import Command
 from aiorun.cli.flags import BOOL, Flag
 from aiorun.runtime.delete import delete
 from aiorun.store import Store
@@ -29,7 +29,6 @@ refused, unless --force kills it first; one that was created and never started i
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
-    refuse_what_is_not_there(context)
     force = options.boolean("force")
     drive(delete(Store(context.root), arguments[0], waiter=PollWaiter(), force=force, warn=context.log.warning))
     return 0

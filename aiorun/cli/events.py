@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiorun.cli.command import Command, refuse_what_is_not_there
+from aiorun.cli.command import Command
 from aiorun.cli.flags import BOOL, DURATION, Flag
 from aiorun.cli.output import write_stdout
 from aiorun.errors import UsageError
@@ -37,7 +37,6 @@ It ends with the container.
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
-    refuse_what_is_not_there(context)
     store, id, interval = Store(context.root), arguments[0], options.seconds("interval")
     store.open(id).close()  # in runc's order: whether it is there, and then what is wrong with the rest
     if interval <= 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from aiorun.cli.bundle import absolute
-from aiorun.cli.command import Command, refuse_what_is_not_there
+from aiorun.cli.command import Command
 from aiorun.cli.flags import BOOL, INTS, STRINGS, Flag
 from aiorun.cli.shared_flags import CONSOLE_SOCKET, DETACH, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS
 from aiorun.console.signals import Interruptible
@@ -63,7 +63,6 @@ With --process all that is said of the process is taken from a file, an object l
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
-    refuse_what_is_not_there(context)
     given = read_process(options.string("process")) if options.string("process") else None
     detach = options.boolean("detach")
     chosen = ExecOptions(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiorun.cli.command import Command, refuse_what_is_not_there
+from aiorun.cli.command import Command
 from aiorun.cli.flags import BOOL, Flag
 from aiorun.runtime.kill import kill, signal_number
 from aiorun.store import Store
@@ -29,7 +29,6 @@ its number. It returns when the signal is sent, not when the process has died.
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
-    refuse_what_is_not_there(context)
     signal = signal_number(arguments[1] if len(arguments) > 1 else "TERM")
     drive(kill(Store(context.root), arguments[0], signal, waiter=PollWaiter(), all=options.boolean("all")))
     return 0

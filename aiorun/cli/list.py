@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiorun.cli.command import Command, refuse_what_is_not_there
+from aiorun.cli.command import Command
 from aiorun.cli.flags import BOOL, Flag
 from aiorun.cli.output import write_stdout
 from aiorun.cli.shared_flags import FORMAT
@@ -34,7 +34,6 @@ one array.
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
-    refuse_what_is_not_there(context)
     store = Store(context.root)
     if options.boolean("quiet"):
         write_stdout("".join(f"{id}\n" for id in store.ids()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiorun.cli.command import Command, refuse_what_is_not_there
+from aiorun.cli.command import Command
 from aiorun.console.signals import Interruptible
 from aiorun.runtime.pause import pause
 from aiorun.store import Store
@@ -28,6 +28,5 @@ when they have stopped. Signals wait until then, but for SIGKILL, which ends a p
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
-    refuse_what_is_not_there(context)
     drive(pause(Store(context.root), arguments[0], waiter=Interruptible(PollWaiter())))
     return 0

@@ -10,6 +10,7 @@ from aiorun.cli.tables import table
 from aiorun.errors import UsageError
 from aiorun.runtime.compile import compile_for
 from aiorun.runtime.create import Options as CreateOptions
+from aiorun.waiter import PollWaiter, drive
 from aiorun.wire.json import dumps_indented
 
 TYPE_CHECKING = False
@@ -40,7 +41,8 @@ def run(options: Options, arguments: list[str], context: Context) -> int:
     bundle = bundles.enter(options)
     spec = bundles.load(bundle)
     console = bool(spec["process"].get("terminal"))
-    plan, _cgroup = compile_for("ID", spec, bundle, CreateOptions(rootless=ignores_cgroup_permissions(context)), console=console)
+    chosen = CreateOptions(systemd_cgroup=context.systemd_cgroup, rootless=ignores_cgroup_permissions(context))
+    plan, _cgroup = drive(compile_for("ID", spec, bundle, chosen, console=console, waiter=PollWaiter()))
     write_stdout(_table(plan) if options.string("format") == "table" else dumps_indented(_document(plan)) + "\n")
     return 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiorun.cli.command import Command, refuse_what_is_not_there
+from aiorun.cli.command import Command
 from aiorun.cli.output import write_stdout
 from aiorun.cli.shared_flags import FORMAT
 from aiorun.errors import UsageError
@@ -34,7 +34,6 @@ With --format json it prints an array of their pids.
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
-    refuse_what_is_not_there(context)
     found = pids(Store(context.root), arguments[0])
     kind = options.string("format")
     if kind not in ("table", "json"):

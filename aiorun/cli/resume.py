@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiorun.cli.command import Command, refuse_what_is_not_there
+from aiorun.cli.command import Command
 from aiorun.runtime.pause import resume
 from aiorun.store import Store
 
@@ -25,6 +25,5 @@ The resume command lets the processes of a paused container go on.
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
-    refuse_what_is_not_there(context)
     resume(Store(context.root), arguments[0])
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiorun.cli.command import Command, refuse_what_is_not_there
+from aiorun.cli.command import Command
 from aiorun.cli.create import prepare
 from aiorun.cli.flags import BOOL, Flag
 from aiorun.cli.shared_flags import CREATE_FLAGS, DETACH, NO_SUBREAPER
@@ -43,7 +43,6 @@ A shell, in a bundle made by "aiorun spec":
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
-    refuse_what_is_not_there(context)
     chosen, spec, bundle = prepare(options, context)
     store, waiter, spawner = Store(context.root), Interruptible(PollWaiter()), context.log.traced(HereSpawner())
     if options.boolean("detach"):

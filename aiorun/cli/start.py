@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from aiorun.cli.command import Command, refuse_what_is_not_there
+import os
+
+from aiorun.cli.command import Command
 from aiorun.runtime.start import start
 from aiorun.store import Store
 from aiorun.waiter import PollWaiter, drive
@@ -27,6 +29,6 @@ be started once.
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
-    refuse_what_is_not_there(context)
-    drive(start(Store(context.root), arguments[0], waiter=PollWaiter()))
+    notify_socket = os.environ.get("NOTIFY_SOCKET", "")
+    drive(start(Store(context.root), arguments[0], waiter=PollWaiter(), notify_socket=notify_socket))
     return 0

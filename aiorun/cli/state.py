@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiorun.cli.command import Command, refuse_what_is_not_there
+from aiorun.cli.command import Command
 from aiorun.cli.output import write_stdout
 from aiorun.runtime.status import inspect
 from aiorun.store import Store
@@ -28,6 +28,5 @@ The state command prints a container's state as JSON: its "status" is creating, 
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
-    refuse_what_is_not_there(context)
     write_stdout(dumps_indented(inspect(Store(context.root), arguments[0])) + "\n")
     return 0

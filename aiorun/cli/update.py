@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
-from aiorun.cli.command import Command, refuse_what_is_not_there
+from aiorun.cli.command import Command
 from aiorun.cli.flags import INT, Flag
 from aiorun.cli.sizes import decimal, ram_in_bytes
 from aiorun.errors import AiorunError, UsageError, reason
 from aiorun.runtime.update import update
 from aiorun.spec import check_resources
 from aiorun.store import Store
+from aiorun.waiter import PollWaiter, drive
 from aiorun.wire.json import loads
 
 TYPE_CHECKING = False
@@ -64,11 +65,10 @@ _LIMIT = 16 * 2**20
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
-    refuse_what_is_not_there(context)
     store = Store(context.root)
     store.open(arguments[0]).close()  # in runc's order: whether it is there, and then what is wrong with the rest
     changes = _from_file(options.string("resources")) if options.string("resources") else _from_flags(options)
-    update(store, arguments[0], changes, rdt=_schemata(options))
+    drive(update(store, arguments[0], changes, waiter=PollWaiter(), rdt=_schemata(options)))
     for name in ("kernel-memory", "kernel-memory-tcp"):
         if options.string(name):
             context.log.warning(f"--{name} is ignored: Linux has no such limit any more")

@@ -117,6 +117,30 @@ def accept(sock: _socket.socket) -> _socket.socket:
     return connection
 
 
+def bind_datagram(path: str, mode: int) -> _socket.socket:
+    """A non-blocking datagram socket at `path`, where nothing may be yet, with this mode. Raises OSError with `path`."""
+    with _Address(path) as address:
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
+        try:
+            address.bind(sock, mode)
+        except OSError as error:
+            sock.close()
+            raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
+        return sock
+
+
+def connect_datagram(path: str) -> _socket.socket:
+    """A non-blocking datagram socket that writes to `path`. Raises OSError with `path`."""
+    with _Address(path) as address:
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
+        try:
+            sock.connect(address.of_socket())
+        except OSError as error:
+            sock.close()
+            raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
+        return sock
+
+
 def peer(sock: _socket.socket) -> tuple[int, int]:
     """Process id and user id of who connected. unix(7): SO_PEERCRED."""
     content = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _PEERCRED)
@@ -171,6 +195,12 @@ class _Address:
             os.link(unready, name, src_dir_fd=directory, dst_dir_fd=directory)
         finally:
             os.unlink(unready, dir_fd=directory)
+
+    def bind(self, sock: _socket.socket, mode: int) -> None:
+        name = os.path.basename(self._path)
+        directory = self._open(os.path.dirname(self._path) or b".", os.O_PATH | os.O_DIRECTORY)
+        sock.bind(b"/proc/self/fd/%d/%s" % (directory, name))
+        os.chmod(name, mode, dir_fd=directory)  # whatever the umask was
 
     def _open(self, path: bytes, flags: int) -> int:
         try:

@@ -15,20 +15,27 @@ if TYPE_CHECKING:
     from aiorun.plan import Plan
     from aiorun.runtime.create import Options
     from aiorun.spec.types import Spec
+    from aiorun.waiter import Waiter
 
 _LITTLE = 4 * 2**20
 
 
-def compile_for(id: str, spec: Spec, bundle: str, options: Options, *, console: bool) -> tuple[Plan, cgroups.Cgroup]:
+async def compile_for(
+    id: str, spec: Spec, bundle: str, options: Options, *, console: bool, waiter: Waiter
+) -> tuple[Plan, cgroups.Cgroup]:
     """The plan of a container on this host, and the cgroup that it would have. Raises InvalidSpec, CgroupError."""
     host = cgroups.layout()
     linux = spec.get("linux", {})
-    cgroup = cgroups.locate(host, linux.get("cgroupsPath"), id)
+    cgroups_path = linux.get("cgroupsPath")
+    if options.systemd_cgroup:
+        cgroup = await cgroups.locate_unit(host, cgroups_path, id, waiter)
+    else:
+        cgroup = cgroups.locate(host, cgroups_path, id)
     controllers = tuple(cgroup.paths)
-    if options.rootless:
+    if options.rootless and cgroup.unit is None:
         from aiorun.cgroups.rootless import keep_permitted
 
-        keep_permitted(cgroup, host, linux.get("cgroupsPath"), linux.get("resources") or {})
+        keep_permitted(cgroup, host, cgroups_path, linux.get("resources") or {})
     net_devices = linux.get("netDevices")
     request = Request(
         id=id,
@@ -36,7 +43,7 @@ def compile_for(id: str, spec: Spec, bundle: str, options: Options, *, console: 
         hierarchies=_hierarchies(host, cgroup, controllers) if host.version == cgroups.V1 else (),
         unified=cgroup.paths.get("", "") if host.version == cgroups.V2 else "",
         outside=host.version == cgroups.V2 and not cgroup.paths,
-        little_memory=has_little_memory(spec),
+        little_memory=cgroup.unit is None and has_little_memory(spec),  # systemd makes the unit around the init
         console=console,
         rows=options.rows,
         columns=options.columns,

@@ -53,6 +53,8 @@ class Options(Record):
     pid_file: str = ""
     no_pivot: bool = False
     no_new_keyring: bool = False
+    notify_socket: str = ""  # NOTIFY_SOCKET: the container gets one too (aiorun.runtime.notify)
+    systemd_cgroup: bool = False  # systemd makes the cgroup, and cgroupsPath is slice:prefix:name
     preserve: int = 0
     detached: bool = True  # nobody of ours stays to relay a terminal
     rows: int = 0
@@ -85,6 +87,10 @@ async def create(
     """
     terminal = spec["process"].get("terminal", False)
     check_terminal(terminal, console_socket=options.console_socket, detached=options.detached)
+    if options.notify_socket:
+        from aiorun.runtime.notify import with_notify_socket
+
+        spec = with_notify_socket(spec, store.notify_directory(id))
     creation = _Creation(store, id, spec, bundle, options, waiter, spawner)
     try:
         return await creation.run(dict(files or {}))
@@ -114,7 +120,7 @@ class _Creation:
     async def run(self, files: dict[str, int]) -> Created:
         console = "console" in files or bool(self._options.console_socket)
         _check_rights(self._spec)
-        plan, cgroup = compile_for(self._id, self._spec, self._bundle, self._options, console=console)
+        plan, cgroup = await compile_for(self._id, self._spec, self._bundle, self._options, console=console, waiter=self._waiter)
         _check_rootfs(rootfs(self._spec, self._bundle))
         check_preserved(self._options.preserve)
         directory, state = self._take_id(cgroup)
@@ -124,19 +130,16 @@ class _Creation:
             if cgroup.paths:
                 cgroup.create()
         self._cgroup = cgroup
-        linux = self._spec.get("linux", {})
-        resources, devices = linux.get("resources") or {}, linux.get("devices")
-        if self._options.rootless:
-            from aiorun.cgroups import rootless
-
-            rootless.apply(cgroup, resources, devices)
-        else:
-            cgroup.apply(resources, devices)
-        files |= self._open_cgroup(cgroup)
+        if cgroup.unit is None:
+            self._limit(cgroup)
+            files |= self._open_cgroup(cgroup)
         init = await self._spawn(plan, files, cgroup)
         state = state.replace(pid=init.pid, start_time=start_time(init.pid)[0])
         with directory.locked():
             directory.write(state)  # before the init is let into its cgroups: who removes the container has to find it
+        if cgroup.unit is not None:
+            await self._enclose(cgroup, init.pid, directory)
+            self._limit(cgroup)
         await self._prepare(init, plan, files)
         await self._converse(init, state)
         raise_hard_limits(self._spec["process"], init.pid)
@@ -185,6 +188,7 @@ class _Creation:
             created=_now(),
             owner=os.geteuid(),
             cgroup_paths=cgroup.paths,
+            unit=cgroup.unit.__dict__ if cgroup.unit else {},
             private_pid_namespace=any(n["type"] == "pid" and not n.get("path") for n in namespaces),
             annotations=self._spec.get("annotations") or {},
             hooks={kind: hooks for kind, hooks in (self._spec.get("hooks") or {}).items() if hooks},
@@ -195,6 +199,8 @@ class _Creation:
         self._directory, self._state = directory, state
         self._closing.add(directory.close)
         directory.write_config(self._spec)
+        if self._options.notify_socket:
+            directory.make_notify()
         with directory.locked():
             directory.write(state)
         return directory, state
@@ -211,6 +217,25 @@ class _Creation:
             self._closing.add(console.close)
             files["console"] = console.fileno()
         return files
+
+    def _limit(self, cgroup: cgroups.Cgroup) -> None:
+        linux = self._spec.get("linux", {})
+        resources, devices = linux.get("resources") or {}, linux.get("devices")
+        if self._options.rootless or (cgroup.unit is not None and cgroup.unit.user):
+            from aiorun.cgroups import rootless
+
+            rootless.apply(cgroup, resources, devices)
+        else:
+            cgroup.apply(resources, devices)
+
+    async def _enclose(self, cgroup: cgroups.Cgroup, pid: int, directory: Directory) -> None:
+        """Have systemd make the cgroup: a scope is always one of processes that are there already."""
+        linux = self._spec.get("linux", {})
+        annotations = self._spec.get("annotations") or {}
+        await cgroup.enclose(pid, linux.get("resources") or {}, linux.get("devices"), annotations, self._waiter)
+        with directory.locked():
+            directory.check_not_removing()
+            cgroup.complete()
 
     def _open_cgroup(self, cgroup: cgroups.Cgroup) -> dict[str, int]:
         """The v2 cgroup, for the init to be born into, unless its limit is too low for that. The others it joins by its plan."""

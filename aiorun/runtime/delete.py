@@ -99,7 +99,7 @@ def _refuse_living(state: State) -> None:
 
 async def _end(state: State, waiter: Waiter) -> None:
     """Kill what is left of the container, and remove its cgroup."""
-    cgroup = cgroups.load(state.cgroup_paths)
+    cgroup = cgroups.load(state.cgroup_paths, state.unit)
     if not state.pid:  # no init was ever let into it: who is there is somebody else's
         await _remove_unused(cgroup, waiter)
         return

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Options that mean more than a flag; those in support.TABLE aren't there yet.
 _MOUNT_EXTENSIONS = ("idmap", "ridmap")
-_SYSTEMD = _SYSTEMD_USER = False  # the drivers that `--systemd-cgroup` chooses
+_UNSAFE_ANNOTATIONS = ("org.systemd.property.",)  # they change what is done: their names, or what these begin with
 
 
 def document(*, checkpoint: bool, libseccomp: str = "") -> dict[str, Any]:
@@ -31,6 +31,7 @@ def document(*, checkpoint: bool, libseccomp: str = "") -> dict[str, Any]:
         "hooks": list(STAGES),
         "mountOptions": sorted(options.known() | {name for name in _MOUNT_EXTENSIONS if supports("mounts[].options[]", name)}),
         "annotations": annotations,
+        "potentiallyUnsafeConfigAnnotations": list(_UNSAFE_ANNOTATIONS),
         "linux": _linux(),
     }
 
@@ -40,7 +41,7 @@ def _linux() -> dict[str, Any]:
     linux: dict[str, Any] = {
         "namespaces": sorted(kind for kind in namespaces.FLAGS if supports("linux.namespaces[].type", kind)),
         "capabilities": [f"CAP_{name}" for name in capabilities.NAMES],
-        "cgroup": {"v1": True, "v2": True, "systemd": _SYSTEMD, "systemdUser": _SYSTEMD_USER, "rdma": True},
+        "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
         "seccomp": _seccomp(),
         "apparmor": {"enabled": supports("process.apparmorProfile")},
         "selinux": {"enabled": supports("process.selinuxLabel") and supports("linux.mountLabel")},

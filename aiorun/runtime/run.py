@@ -32,7 +32,7 @@ async def run_detached(
     """create and start. On an error nothing is left."""
     created = await create(store, id, spec, bundle, options, waiter=waiter, spawner=spawner)
     try:
-        await start(store, id, waiter=waiter)
+        await start(store, id, waiter=waiter, notify_socket=options.notify_socket)
     except BaseException:
         await waiter.shield(_destroy(store, created, waiter))
         raise
@@ -72,15 +72,27 @@ async def run_foreground(
             options = Options(**{**options.__dict__, "rows": front.rows, "columns": front.columns})
         created = await create(store, id, spec, bundle, options, waiter=waiter, spawner=spawner, files=files)
         closing.add(lambda: os.close(created.pidfd))
+        listening = _listening(store.notify_directory(id), options, closing, waiter)
         with console_signals.Signals() as signals:  # also while destroying: an impatient second ^C leaves no half of a container
             try:
-                status = await _in_front(store, id, created, front, waiter, signals)
+                status = await _in_front(store, id, created, front, listening, signals)
             except BaseException:
                 await waiter.shield(_destroy(store, created, waiter))
                 raise
             if not keep:
                 await waiter.shield(_destroy(store, created, waiter, warn=warn))
             return status
+
+
+def _listening(directory: str, options: Options, closing: Undo, waiter: Waiter) -> Waiter:
+    """A waiter that tells NOTIFY_SOCKET when the program is ready. The unit's main process stays ours, as with runc."""
+    if not options.notify_socket:
+        return waiter
+    from aiorun.runtime.notify import Listening, Notify
+
+    notify = Notify(directory, options.notify_socket)
+    closing.add(notify.close)
+    return Listening(waiter, notify, os.getpid())
 
 
 async def _in_front(

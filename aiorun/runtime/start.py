@@ -10,11 +10,13 @@ from aiorun.runtime.delete import destroy
 from aiorun.runtime.hooks import run_hooks
 from aiorun.runtime.process import open_init
 from aiorun.store import identity
+from aiorun.undo import Undo
 from aiorun.waiter import POLLIN
 from aiorun.wire.protocol import LIMIT, Failed, ProtocolViolation, decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from aiorun.runtime.notify import Notify
     from aiorun.store import Directory, State, Store
     from aiorun.waiter import Waiter
 
@@ -29,14 +31,16 @@ _REFUSED = {
 }
 
 
-async def start(store: Store, id: str, *, waiter: Waiter, created: str = "") -> State:
+async def start(store: Store, id: str, *, waiter: Waiter, created: str = "", notify_socket: str = "") -> State:
     """Let a created container's program begin; returns once it has been exec'd and the poststart hooks have run.
+
+    With `notify_socket` (NOTIFY_SOCKET) only once the program has said that it is ready, or has ended.
 
     Raises ContainerNotFound, InvalidState, InitFailed (a startContainer hook, execve, an init that died), and HookFailed,
     after which the container is gone. With `created` only the container that was created then. Of two starts one wins.
     A cancel leaves the container created or started, never in between.
     """
-    with store.open(id) as directory:
+    with store.open(id) as directory, Undo() as closing:
         state = directory.read()
         if created and state.created != created:
             raise ContainerNotFound(id)
@@ -46,16 +50,25 @@ async def start(store: Store, id: str, *, waiter: Waiter, created: str = "") -> 
         pidfd = open_init(state)
         if pidfd < 0:
             raise _dead(state)
-        try:
-            await _let_go(directory, state, pidfd, waiter)
-        finally:
-            os.close(pidfd)
+        closing.add(lambda: os.close(pidfd))
+        notify = _notify(store.notify_directory(id), notify_socket, closing) if notify_socket else None
+        await _let_go(directory, state, pidfd, waiter)
         try:
             await run_hooks(waiter, state, "poststart", "running", pid=state.pid)
         except HookFailed:
             await waiter.shield(destroy(directory, waiter=waiter))
             raise
+        if notify is not None:
+            await notify.until_ready(waiter, pidfd, state.pid)
         return state
+
+
+def _notify(directory: str, host: str, closing: Undo) -> Notify:
+    from aiorun.runtime.notify import Notify
+
+    notify = Notify(directory, host)
+    closing.add(notify.close)
+    return notify
 
 
 async def _let_go(directory: Directory, state: State, pidfd: int, waiter: Waiter) -> None:

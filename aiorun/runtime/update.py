@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aiorun.spec.types import IntelRdt, Resources
-    from aiorun.store import State, Store
+    from aiorun.store import Directory, State, Store
+    from aiorun.waiter import Waiter
 
 
-def update(store: Store, id: str, changes: Resources, *, rdt: IntelRdt | None = None, created: str = "") -> None:
+async def update(
+    store: Store, id: str, changes: Resources, *, waiter: Waiter, rdt: IntelRdt | None = None, created: str = ""
+) -> None:
     """Set the limits that `changes`, checked by `spec.check_resources`, names; the others stay. All of them, or none.
 
     Zero leaves a limit as it is, -1 takes it away. Device rules are left out: CRI's updates deny everything. What was changed is
@@ -25,22 +28,44 @@ def update(store: Store, id: str, changes: Resources, *, rdt: IntelRdt | None = 
     With `created` only the container that was created then.
     Raises ContainerNotFound, InvalidState, CgroupError.
     """
-    with store.open(id) as directory, directory.locked():
-        state = directory.read()
-        if created and state.created != created:
-            raise ContainerNotFound(id)
-        now = states.status(state)
-        if now in (states.STOPPED, states.CREATING):
-            raise InvalidState("container not running")
-        directory.check_not_removing()
-        with Undo() as undo:
-            before = Before()
+    before = Before()
+    with store.open(id) as directory:
+        with directory.locked(), Undo() as undo:
             undo.add(before.write_back)
-            cgroups.load(state.cgroup_paths).apply(changes, update=True, before=before)
-            if rdt:
-                _set_schemata(state, rdt)
-            directory.write(state.replace(updated=_merged(state.updated, changes)))
+            cgroup = _apply(directory, changes, before, created)
+            if cgroup.unit is None:
+                _record(directory, changes, rdt)
             undo.commit()
+        if cgroup.unit is not None:
+            with Undo() as undo:
+                undo.add(before.write_back)
+                await waiter.shield(cgroup.inform(changes, waiter))  # no lock is held while we wait
+                with directory.locked():
+                    _apply(directory, changes, before, created)
+                    _record(directory, changes, rdt)
+                undo.commit()
+
+
+def _apply(directory: Directory, changes: Resources, before: Before, created: str) -> cgroups.Cgroup:
+    """Write the limits into the cgroup's files. To be called within `locked`."""
+    state = directory.read()
+    if created and state.created != created:
+        raise ContainerNotFound(directory.id)
+    now = states.status(state)
+    if now in (states.STOPPED, states.CREATING):
+        raise InvalidState("container not running")
+    directory.check_not_removing()
+    cgroup = cgroups.load(state.cgroup_paths, state.unit)
+    cgroup.apply(changes, update=True, before=before)
+    return cgroup
+
+
+def _record(directory: Directory, changes: Resources, rdt: IntelRdt | None) -> None:
+    """The last steps: what can't be taken back, and what is remembered."""
+    state = directory.read()
+    if rdt:
+        _set_schemata(state, rdt)
+    directory.write(state.replace(updated=_merged(state.updated, changes)))
 
 
 def _set_schemata(state: State, rdt: IntelRdt) -> None:

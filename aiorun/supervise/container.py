@@ -228,7 +228,7 @@ class Container:
         await trio.lowlevel.checkpoint()
         if self._exit is not None:
             raise InvalidState("container not running")
-        updating.update(self._store, self.id, changes, created=self._state.created)
+        await updating.update(self._store, self.id, changes, waiter=self._waiter, created=self._state.created)
 
     @enable_ki_protection
     async def delete(self, *, force: bool = False) -> None:

@@ -53,16 +53,19 @@ class CreateOptions(TypedDict, total=False):
 class Runtime:
     """A supervisor's containers. `root` is the directory of their state, the same as the command line's `--root`.
 
+    With `systemd_cgroup` systemd makes their cgroups, and `linux.cgroupsPath` is `slice:prefix:name`.
+
     A Runtime has one launcher process, started with the first container and ended by `async with`'s end. Containers that were
     made with `create` and not deleted outlive it.
     """
 
-    def __init__(self, root: str | os.PathLike[str] = "/run/aiorun") -> None:
+    def __init__(self, root: str | os.PathLike[str] = "/run/aiorun", *, systemd_cgroup: bool = False) -> None:
         self._store = Store(os.path.abspath(root))
         self._waiter = TrioWaiter()
         self._launcher = Launcher(self._waiter)
         self._runs = 0
         self._closed = False
+        self._systemd_cgroup = systemd_cgroup
         self._turns = trio.CapacityLimiter(_AT_ONCE)
         self._hub = Hub()
 
@@ -109,8 +112,11 @@ class Runtime:
         """
         await trio.lowlevel.checkpoint()
         document, directory = _document(bundle, spec, terminal)
-        rootless = os.geteuid() != 0  # then without a cgroup, unless it's one's own to make
-        options = Options(detached=False, no_pivot=no_pivot, no_new_keyring=no_new_keyring, rootless=rootless)
+        systemd = self._systemd_cgroup
+        rootless = os.geteuid() != 0 and not systemd  # then without a cgroup, unless it's one's own to make
+        options = Options(
+            detached=False, no_pivot=no_pivot, no_new_keyring=no_new_keyring, rootless=rootless, systemd_cgroup=systemd
+        )
         # A hook may wait for another container, which must not have to wait for the hook.
         async with nullcontext() if document.get("hooks") else self._turns:
             if self._closed:

@@ -225,3 +225,17 @@ def test_a_bundle_without_a_document_is_told_how_to_get_one(tmp_path: Path) -> N
 def test_a_mistake_is_an_error(arguments: list[str]) -> None:
     ended = run(*AIORUN, "check", *arguments)
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+
+
+def test_the_systemd_driver_needs_systemd(tmp_path: Path, bundle: Bundles) -> None:
+    need_root()
+    made = bundle()
+    config = bundle.read(made)
+    config["linux"]["cgroupsPath"] = "system.slice:aiorun:check"
+    bundle.write(made, config)
+    ended = run(*AIORUN, "--systemd-cgroup", "check", "--format", "json", "--bundle", made)
+    (finding,) = [finding for finding in json.loads(ended.stdout) if finding["name"] == "systemd"]
+    if os.path.isdir("/run/systemd/system"):
+        assert finding["status"] == "ok"
+    else:
+        assert (finding["status"], finding["at"], ended.returncode) == ("needed", ["--systemd-cgroup"], 1)

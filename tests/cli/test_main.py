@@ -322,11 +322,3 @@ def test_rootless_says_whether_cgroup_permissions_are_ignored(rootless: str, ign
 def test_a_word_that_rootless_does_not_know_is_told_in_gos_words() -> None:
     ended = run(*TRY, "--rootless=x", "try", "from aiorun.cli.command import *; ignores_cgroup_permissions(context)")
     assert sentence(ended.stderr) == 'try failed: strconv.ParseBool: parsing "x": invalid syntax'
-
-
-def test_what_is_not_there_yet_is_said() -> None:
-    need_root()
-    refuse = "from aiorun.cli.command import *; refuse_what_is_not_there(context)"
-    assert run(*TRY, "try", refuse).returncode == 0
-    systemd = run(*TRY, "--systemd-cgroup", "try", refuse)
-    assert "--systemd-cgroup is not there yet" in sentence(systemd.stderr)

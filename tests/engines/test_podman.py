@@ -22,19 +22,20 @@ APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
 class Podman:
     """podman with a storage and a state of the test's own; its containers' root file system is `rootfs`."""
 
-    def __init__(self, where: Path, cgroup_parent: str) -> None:
+    def __init__(self, where: Path, cgroup_parent: str, *, manager: str = "cgroupfs") -> None:
         self.where = where
         self.rootfs = where / "rootfs"
         make_root_file_system(self.rootfs)
         self._cgroup_parent = cgroup_parent
         self.runtime = str(CHECKOUT / ".venv" / "bin" / "aiorun")
         self.names_runtime = True  # on the command line, not by a file
+        self._manager = manager
 
     def argv(self, *words: str) -> list[str]:
         places = ["--root", self.where / "root", "--runroot", self.where / "run", "--tmpdir", self.where / "tmp"]
         return [
             need("podman"), *map(str, places), "--storage-driver", "vfs", "--events-backend", "none",
-            "--cgroup-manager", "cgroupfs", *(["--runtime", self.runtime] if self.names_runtime else []), *words,
+            "--cgroup-manager", self._manager, *(["--runtime", self.runtime] if self.names_runtime else []), *words,
         ]  # fmt: skip
 
     def run_argv(self, *words: str) -> list[str]:

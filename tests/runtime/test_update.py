@@ -15,6 +15,7 @@ from aiorun.cgroups.layout import V2
 from aiorun.errors import InvalidState
 from aiorun.runtime.update import update
 from aiorun.store import Store
+from aiorun.waiter import PollWaiter, drive
 from tests.cgroups.test_runc_parity import limits
 from tests.conftest import Bundles, CommandLine, Config, need_root
 from tests.runtime.life import await_death, refused
@@ -209,7 +210,7 @@ def test_schemata_are_changed_in_the_containers_group(
     id = container(bundle(args=["sleep", "1000"]))
     store = Store(str(aiorun.root))
     with pytest.raises(InvalidState, match=r"^the container has no group of its own in resctrl: "):
-        update(store, id, {"pids": {"limit": 5}}, rdt={"memBwSchema": "MB:0=20"})
+        drive(update(store, id, {"pids": {"limit": 5}}, waiter=PollWaiter(), rdt={"memBwSchema": "MB:0=20"}))
     with store.open(id) as directory, directory.locked():
         state = directory.read()
         assert state.updated == {}
@@ -217,5 +218,5 @@ def test_schemata_are_changed_in_the_containers_group(
         directory.write(state.replace(resctrl=group))
     (tmp_path / "group").mkdir()
     (tmp_path / "group" / "schemata").write_text("L3:0=f\nMB:0=100\n")
-    update(store, id, {}, rdt={"l3CacheSchema": "L3:0=3", "memBwSchema": "MB:0=20"})
+    drive(update(store, id, {}, waiter=PollWaiter(), rdt={"l3CacheSchema": "L3:0=3", "memBwSchema": "MB:0=20"}))
     assert (tmp_path / "group" / "schemata").read_text().startswith("L3:0=3\nMB:0=20\n")

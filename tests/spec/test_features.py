@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,11 +68,6 @@ def test_a_property_of_the_table_and_what_is_below_it_is_not_supported() -> None
         assert not any(supports(name, value) for value in values)
     assert supports("process.args")
     assert supports("linux.namespaces[].type", "mount")
-
-
-def test_the_systemd_driver_is_named_when_it_is_there(tmp_path: Path) -> None:
-    said = run(*AIORUN, "--systemd-cgroup", "--root", tmp_path / "root", "list").stderr
-    assert ("not there yet" in said) != LINUX["cgroup"]["systemd"], "aiorun.runtime.features has to follow"
 
 
 def test_each_annotation_that_changes_what_is_done_is_named() -> None:

@@ -9,15 +9,16 @@ from aiorun.runtime.check.finding import ABSENT, NEEDED, OK, Finding
 __all__ = ["ABSENT", "NEEDED", "OK", "Finding", "check"]
 
 
-def check(root: str, bundle: str, *, libseccomp: str = "") -> list[Finding]:
+def check(root: str, bundle: str, *, libseccomp: str = "", systemd_cgroup: bool = False) -> list[Finding]:
     """Every finding, the host's first; `bundle` is empty where only the host is of interest. Nothing is left behind.
 
-    `root` is where containers would be kept, `libseccomp` the version of the installed one. To be called with one thread.
+    `root` is where containers would be kept, `libseccomp` the version of the installed one; `systemd_cgroup` whether
+    systemd is to make the cgroup. To be called with one thread.
     """
     found = [*host.look(root, libseccomp=libseccomp), *kernel.look()]
     if not bundle:
         return found
-    faults, needs = bundles.look(bundle)
+    faults, needs = bundles.look(bundle, systemd_cgroup=systemd_cgroup)
     found = [_needed(finding, needs) for finding in found]
     found += faults
     if not any(finding.status == NEEDED for finding in found):

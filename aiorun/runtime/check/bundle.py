@@ -15,6 +15,7 @@ from aiorun.runtime.check.program import look_for_program
 from aiorun.runtime.compile import compile_for
 from aiorun.runtime.create import Options as CreateOptions
 from aiorun.spec import read, require_process, require_root, unsupported
+from aiorun.waiter import PollWaiter, drive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _PROPERTIES = {
 }
 
 
-def look(bundle: str) -> tuple[list[Finding], dict[str, tuple[str, ...]]]:
+def look(bundle: str, *, systemd_cgroup: bool = False) -> tuple[list[Finding], dict[str, tuple[str, ...]]]:
     """What is wrong with the bundle, and what it needs: names of the host's findings with the JSON paths that ask for them."""
     try:
         spec = read(bundle)
@@ -53,13 +54,16 @@ def look(bundle: str) -> tuple[list[Finding], dict[str, tuple[str, ...]]]:
         Finding("config.json", str(fault), NEEDED, "leave it out, or wait for a version that has it", (fault.path,))
         for fault in unsupported(spec)
     ]
+    driver: dict[str, tuple[str, ...]] = {"systemd": ("--systemd-cgroup",)} if systemd_cgroup else {}
+    options = CreateOptions(systemd_cgroup=systemd_cgroup)
     try:
-        _, cgroup = compile_for("check", spec, bundle, CreateOptions(), console=False)
+        _, cgroup = drive(compile_for("check", spec, bundle, options, console=False, waiter=PollWaiter()))
     except InvalidSpec as fault:
         return [*lacking, Finding("config.json", str(fault), NEEDED, "correct it", (fault.path,))], {}
-    except AiorunError:  # no cgroups at all: the host's findings say it
-        return lacking, {}
-    return [*lacking, *_cgroup(spec, cgroup), *_root(spec, bundle), *_paths(spec, bundle), *_capabilities(spec)], needs(spec)
+    except AiorunError:  # no cgroups at all, or no systemd: the host's findings say it
+        return lacking, driver
+    found = [*lacking, *_cgroup(spec, cgroup), *_root(spec, bundle), *_paths(spec, bundle), *_capabilities(spec)]
+    return found, {**needs(spec), **driver}
 
 
 def needs(spec: Spec) -> dict[str, tuple[str, ...]]:

@@ -75,9 +75,10 @@ ROWS = (
     Row(
         "linux.cgroupsPath",
         "absolute: below the hierarchy's mount; relative: below our own cgroup, as in runc; unset: the id. "
-        "The systemd driver's form: not yet",
+        "With `--systemd-cgroup`: `slice:prefix:name`",
         "container/test_limits.py::test_a_cgroup_is_where_the_path_says "
-        "cgroups/test_runc_parity.py::test_a_cgroup_lies_where_runc_puts_it",
+        "cgroups/test_runc_parity.py::test_a_cgroup_lies_where_runc_puts_it "
+        "cgroups/test_systemd.py::test_the_unit_and_its_files_are_those_that_runc_makes",
     ),
     Row(
         "fitness of a cgroup",

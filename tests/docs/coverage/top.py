@@ -44,9 +44,11 @@ ROWS = (
     ),
     Row(
         "annotations",
-        "shown by `state` and to the hooks; an empty name is an error",
+        "shown by `state` and to the hooks; an empty name is an error. "
+        "With `--systemd-cgroup` `org.systemd.property.NAME` is a property of the unit",
         "runtime/test_hooks_lifecycle.py::test_hooks_run_in_order_with_their_state "
-        "spec/test_check.py::test_a_fault_is_named_with_its_path_and_reason",
+        "spec/test_check.py::test_a_fault_is_named_with_its_path_and_reason "
+        "cgroups/test_systemd.py::test_annotations_are_properties_of_the_unit",
     ),
     Row(
         "hooks",
