@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -243,3 +244,15 @@ async def test_two_readers_of_one_stream_share_its_events(runtime: aiorun.Runtim
         await runtime.run(jobs("true"), id="a", bundle=jobs.bundle)
         runtime.close()
     assert [type(event).__name__ for event in found] == ["Created", "Started", "Exited", "Deleted"]
+
+
+async def test_an_end_that_is_seen_before_the_want_of_memory_is_told_after_it(runtime: aiorun.Runtime, jobs: Jobs) -> None:
+    stream = runtime.events()
+    async with runtime.container("a", **jobs.options("sh", "-c", f"exec {HOG}", change=SMALL)) as job:
+        await job.start()
+        poll = select.poll()
+        poll.register(job.pidfd, select.POLLIN)
+        assert poll.poll(30_000)  # no task runs meanwhile
+        await job.wait()
+    runtime.close()
+    assert [type(event).__name__ for event in await rest(stream)] == ["Created", "Started", "Oom", "Exited", "Deleted"]
