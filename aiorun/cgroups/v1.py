@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aiorun.cgroups.limits import Resources
     from aiorun.undo import Undo
 
-_EINVAL = 22
+_EBUSY, _EINVAL = 16, 22
 _SHARES = range(2, 262144 + 1)  # MIN_SHARES and MAX_SHARES in kernel/sched/core.c, which clamps in silence
 _ALWAYS = ("devices", "pids", "freezer", "memory")  # each has all processes; runc lists those of devices
 
@@ -94,8 +94,9 @@ class CgroupV1(Cgroup):
         if limit and swap and (swap == -1 or self._current_limit() < swap):
             writes.reverse()  # the kernel wants limit <= memory+swap all the time, so what grows goes first
         for name, value, file in [*writes, ("reservation", reservation, "memory.soft_limit_in_bytes")]:
-            if value:
-                memory.set(f"memory.{name}", value, file)
+            if value and not memory.set(f"memory.{name}", value, file, ignore=(_EBUSY,)):
+                used = files.read_or(f"{memory.directory}/{file.replace('limit', 'usage')}", "more").strip()
+                raise CgroupError(f"set linux.resources.memory.{name} to {value}: {used} are in use")
         group = resources.get("memory") or {}
         if group.get("disableOOMKiller"):
             memory.set("memory.disableOOMKiller", "true", "memory.oom_control", "1")

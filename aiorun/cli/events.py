@@ -13,9 +13,13 @@ from aiorun.wire.json import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
+
     from aiorun.cli.command import Context
     from aiorun.cli.flags import Options
     from aiorun.runtime.events import Event
+else:
+    import _signal  # the C module: signal itself brings enum
 
 COMMAND = Command(
     name="events",
@@ -44,6 +48,7 @@ def run(options: Options, arguments: list[str], context: Context) -> int:
     if options.boolean("stats"):
         _print(stats(store, id))
     else:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # ^C is how a person ends it, and no error
         drive(events(store, id, _print, interval=interval, waiter=PollWaiter()))
     return 0
 

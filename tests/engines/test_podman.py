@@ -16,6 +16,7 @@ from tests.conftest import CHECKOUT, make_root_file_system, need, need_root
 from tests.leaks import cgroups_below, mounts
 from tests.waiting import until
 
+LIMITS = ("pids.max", "memory.limit_in_bytes", "memory.max", "cpu.cfs_quota_us", "cpu.max")
 APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
 
 
@@ -113,6 +114,20 @@ def test_a_container_is_started_looked_at_stopped_started_again_and_removed(podm
     assert podman("logs", "box").stdout == "up\nup\n"
     removed = podman("rm", "box")
     assert (removed.returncode, removed.stderr) == (0, "")
+
+
+def test_a_container_is_paused_and_its_limits_are_changed(podman: Podman, cgroup_parent: str) -> None:
+    assert podman("run", "--detach", "--name", "box", "--pids-limit", "50", "--", "sleep", "1000").returncode == 0
+    assert podman("pause", "box").returncode == 0
+    assert podman("inspect", "--format", "{{.State.Status}}", "box").stdout == "paused\n"
+    assert podman("unpause", "box").returncode == 0
+    updated = podman("update", "--memory", "64m", "--cpus", "0.5", "box")
+    assert (updated.returncode, updated.stderr) == (0, "")
+    limits = [path / name for path in cgroups_below(cgroup_parent) for name in LIMITS if path.name != "conmon"]
+    found = {path.name: path.read_text() for path in limits if path.exists()}
+    assert len(found) == 3 and set(found.values()) <= {"50\n", f"{64 << 20}\n", "50000\n", "50000 100000\n"}
+    assert podman("pause", "box").returncode == 0
+    assert podman("rm", "--force", "--time", "0", "box").returncode == 0
 
 
 def test_a_terminal_has_its_size_its_keys_and_its_exit_code(podman: Podman, terminal: Callable[..., PtyProcess]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -93,6 +94,22 @@ def test_the_kill_that_ends_the_container_is_told(aiorun: CommandLine, bundle: B
         events = [json.loads(text) for text in process.stdout]
         assert [event for event in events if event["type"] != "stats"] == [{"type": "oom", "id": id}]
         assert process.wait(COMMAND_SECONDS) == 0
+
+
+def test_control_c_ends_it_without_a_word(aiorun: CommandLine, bundle: Bundles, container: Containers, tmp_path: Path) -> None:
+    id = container(bundle(args=["sleep", "1000"]))
+    said = tmp_path / "said"
+    with (
+        open(said, "wb") as errors,
+        aiorun.popen(
+            "events", "--interval", "10ms", id, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+        ) as process,
+    ):
+        assert line(process)["type"] == "stats"
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        assert process.returncode == -signal.SIGINT
+    assert said.read_text() == ""
 
 
 def test_the_dead_have_no_events(aiorun: CommandLine, runc: CommandLine, bundle: Bundles) -> None:
