@@ -24,7 +24,7 @@ Containers = Callable[..., str]
 START: Config = {
     "memory": {"limit": 1 << 27, "swap": 1 << 28, "reservation": 1 << 26},
     "pids": {"limit": 100},
-    "cpu": {"quota": 30000, "period": 60000, "shares": 512, "cpus": "0-1"},
+    "cpu": {"quota": 30000, "period": 60000, "cpus": "0-1"},
     "blockIO": {"weight": 300},
     "devices": [{"allow": False, "access": "rwm"}],
 }
@@ -44,6 +44,7 @@ BY_FLAGS = {
     "period": "--cpu-period 70000",
     "no quota": "--cpu-quota -1",
     "weight": "--blkio-weight 500",
+    "share": "--cpu-share 700",
 }
 BY_FILE: dict[str, Any] = {
     "nothing": {},
@@ -95,6 +96,8 @@ def test_flags_come_to_the_same_limits_as_with_runc(case: str, aiorun: CommandLi
     arguments = BY_FLAGS[case].split()
     if "--memory-swap" in arguments and "--memory" not in arguments and layout().version == V2:
         pytest.skip("runc 1.1.5 refuses it on v2")
+    if case == "share" and layout().version == V2:
+        pytest.skip("on v2 the formula has changed between the runcs")
     assert after(aiorun, bundle, *arguments) == after(runc, bundle, *arguments)
 
 
