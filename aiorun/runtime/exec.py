@@ -122,6 +122,7 @@ class Prepared:
     def __init__(self, child: Child, cgroup: cgroups.Cgroup, waiter: Waiter) -> None:
         self.pid, self.pidfd = child.pid, child.pidfd
         self._child, self._cgroup, self._waiter = child, cgroup, waiter
+        self._oom_kills = cgroup.oom_kills()
 
     async def start(self) -> None:
         """Let the program begin; returns once it has been executed. Raises InitFailed, ProtocolError: then it is dead.
@@ -150,9 +151,17 @@ class Prepared:
         except ProcessLookupError:
             return False
 
+    def saw_oom_kills(self) -> bool:
+        """Whether the kernel killed something in the container for want of memory since it was prepared."""
+        return self._cgroup.oom_kills() > self._oom_kills
+
+    def is_frozen(self) -> bool:
+        """Whether the container is paused, so that nothing in it dies until it goes on (cgroup v1)."""
+        return self._cgroup.frozen()
+
     async def abandon(self) -> None:
         """End it, started or not, and close what is ours of it."""
-        await self._child.abandon(frozen=self._cgroup.frozen())
+        await self._child.abandon(frozen=self.is_frozen())
 
 
 async def prepare(

@@ -14,6 +14,7 @@ from __future__ import annotations
 from aiorun.supervise.container import Container
 from aiorun.supervise.events import Created, Deleted, Events, Exited, FailedHook, Missed, Oom, Paused, Resumed, Started, Stats
 from aiorun.supervise.exit import Exit, Result
+from aiorun.supervise.process import Process
 from aiorun.supervise.runtime import Runtime, run
 from aiorun.supervise.streams import DEVNULL, PIPE, STDOUT, PtyStream, Size
 
@@ -31,6 +32,7 @@ __all__ = [
     "Missed",
     "Oom",
     "Paused",
+    "Process",
     "PtyStream",
     "Result",
     "Resumed",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from aiorun.errors import ContainerNotFound, HookFailed, InvalidState
+from aiorun.errors import ContainerNotFound, HookFailed, InvalidState, UsageError
 from aiorun.runtime import delete as deleting
 from aiorun.runtime import kill as killing
 from aiorun.runtime import pause as pausing
@@ -20,18 +20,23 @@ from aiorun.runtime.process import SIGKILL, await_death, end_of_child, send
 from aiorun.runtime.start import start
 from aiorun.spec import check_resources
 from aiorun.supervise import events
+from aiorun.supervise.attend import attend
 from aiorun.supervise.exit import Exit
+from aiorun.supervise.process import ProcessBlock, ProcessOptions, changes_of
+from aiorun.supervise.streams import DEVNULL, PIPE
 from aiorun.trio_waiter import TrioWaiter
 from aiorun.waiter import POLLIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from trio.lowlevel import FdStream
 
     from aiorun.spec.types import Spec
     from aiorun.store import State, Store
-    from aiorun.supervise.streams import PtyStream, Stdio
+    from aiorun.supervise.exit import Result
+    from aiorun.supervise.process import Prepare
+    from aiorun.supervise.streams import PtyStream, Redirection, Size, Stdio
 
 
 class Container:
@@ -41,8 +46,18 @@ class Container:
     alone, never to another one that has its id by now. Have one object for each container: only one of them learns the exit.
     """
 
-    def __init__(self, store: Store, state: State, pidfd: int, *, spec: Spec | None, waiter: TrioWaiter, hub: events.Hub) -> None:
-        self._store, self._state, self._waiter, self._hub = store, state, waiter, hub
+    def __init__(
+        self,
+        store: Store,
+        state: State,
+        pidfd: int,
+        *,
+        spec: Spec | None,
+        waiter: TrioWaiter,
+        hub: events.Hub,
+        prepare: Prepare,
+    ) -> None:
+        self._store, self._state, self._waiter, self._hub, self._prepare = store, state, waiter, hub, prepare
         self.pidfd = pidfd
         self.spec = spec
         self.stdin: FdStream | None = None
@@ -103,6 +118,60 @@ class Container:
         finally:
             self._starting = False
             self._tell_exit()
+
+    def process(
+        self,
+        args: Sequence[str] = (),
+        *,
+        stdin: Redirection = DEVNULL,
+        stdout: Redirection = None,
+        stderr: Redirection = None,
+        terminal: Size | None = None,
+        **options: Unpack[ProcessOptions],
+    ) -> ProcessBlock:
+        """`async with container.process(["sh"], …) as shell`: one more process in it, prepared, and ended with the block.
+
+        Args:
+          args: the program and its arguments; with `document` they may be missing.
+          stdin, stdout, stderr, terminal: as `Runtime.create` has them.
+          env, groups, capabilities: more of them than the container's program has; capabilities are never inheritable.
+          cwd, user (uid, or uid and gid), no_new_privileges: in place of the container's.
+          document: a dict like `process` of config.json, in place of the container's own.
+          ignore_paused: wait in a paused container until it goes on.
+
+        Entering raises ContainerNotFound, InvalidState, InvalidSpec, UnsupportedSpec, InitFailed and other AiorunErrors. A cancel
+        leaves nothing.
+        """
+        return ProcessBlock(
+            self._store, self._state, self._prepare, self._waiter, changes_of(args, terminal, options), (stdin, stdout, stderr),
+            document=options.get("document"), ignore_paused=options.get("ignore_paused", False),
+        )  # fmt: skip
+
+    async def exec(
+        self,
+        args: Sequence[str] = (),
+        *,
+        input: bytes = b"",
+        capture_output: bool = False,
+        timeout: float | None = None,
+        **options: Unpack[ProcessOptions],
+    ) -> Result:
+        """One more process from its start to its end, like `Runtime.run`; the options are those of `process`.
+
+        After `timeout` seconds it is killed, and the Result says so; what it has left behind in the container stays there.
+        """
+        stdin, output = PIPE if input else DEVNULL, PIPE if capture_output else None
+        async with self.process(args, stdin=stdin, stdout=output, stderr=output, **options) as process:
+            if process.terminal is not None:
+                raise UsageError("execute a process with a terminal: nobody would serve it")
+
+            async def kill() -> None:
+                try:
+                    await process.kill("KILL")
+                except InvalidState:
+                    pass  # it was faster
+
+            return await attend(process, kill, input=input, timeout=timeout)
 
     @enable_ki_protection
     async def wait(self) -> Exit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
-from math import inf
 from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 import trio
@@ -14,9 +13,11 @@ from aiorun.errors import AiorunError, HookFailed, InvalidState, UsageError
 from aiorun.launch.client import Launcher
 from aiorun.runtime import status as states
 from aiorun.runtime.create import Options, create
+from aiorun.runtime.exec import prepare
 from aiorun.runtime.process import open_init
 from aiorun.spec import check, read, require_process, require_root, unsupported
 from aiorun.store import Store
+from aiorun.supervise.attend import attend
 from aiorun.supervise.container import Container
 from aiorun.supervise.events import Created, Events, FailedHook, Hub
 from aiorun.supervise.exit import Result
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from trio.lowlevel import FdStream
-
+    from aiorun.runtime.exec import ExecOptions, Prepared, Target
     from aiorun.spec.types import Process, Spec
     from aiorun.supervise.streams import Redirection, Size
 
@@ -140,7 +140,9 @@ class Runtime:
                 self._hub.tell(FailedHook(id, str(failure)))
                 raise
             self._hub.tell(Created(id))
-            container = Container(self._store, created.state, created.pidfd, spec=document, waiter=self._waiter, hub=self._hub)
+            container = Container(
+                self._store, created.state, created.pidfd, spec=document, waiter=self._waiter, hub=self._hub, prepare=self.prepare
+            )
             try:
                 container.take_streams(stdio)
             except BaseException:
@@ -176,7 +178,9 @@ class Runtime:
     def _load(self, id: str) -> Container:
         with self._store.open(id) as directory:
             state = directory.read()
-        return Container(self._store, state, open_init(state), spec=None, waiter=self._waiter, hub=self._hub)
+        return Container(
+            self._store, state, open_init(state), spec=None, waiter=self._waiter, hub=self._hub, prepare=self.prepare
+        )
 
     async def load_all(self) -> list[Container]:
         """All containers of the root; broken entries and those that are only being made are left out. A checkpoint."""
@@ -213,25 +217,21 @@ class Runtime:
         self._runs += 1
         name = id or f"run-{os.getpid()}-{self._runs}-{os.urandom(4).hex()}"
         stdin, output = PIPE if input else DEVNULL, PIPE if capture_output else None
-        said: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         async with self.container(name, spec=spec, bundle=bundle, stdin=stdin, stdout=output, stderr=output) as job:
             if job.terminal is not None:
                 raise UsageError("run a container with process.terminal: nobody would serve its terminal")
-            streams = {"stdout": job.stdout, "stderr": job.stderr}
-            with trio.move_on_after(inf if timeout is None else timeout) as scope:
-                await job.start()
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_feed, job.stdin, input)
-                    for which, stream in streams.items():
-                        nursery.start_soon(_collect, stream, said[which])
-                    await job.wait()
-            if scope.cancelled_caught:
+
+            async def kill() -> None:
                 await job.kill("KILL", all=True)
-            exit = await job.wait()
-            if scope.cancelled_caught:
-                for which, stream in streams.items():
-                    _drain(stream, said[which])
-        return Result(exit, bytes(said["stdout"]), bytes(said["stderr"]), scope.cancelled_caught)
+
+            return await attend(job, kill, input=input, timeout=timeout)
+
+    async def prepare(self, target: Target, options: ExecOptions, files: Mapping[str, int]) -> Prepared:
+        """For `Container.process`."""
+        async with self._turns:
+            if self._closed:
+                raise InvalidState(f'execute in "{target.state.id}": the Runtime is closed')
+            return await prepare(target, options, waiter=self._waiter, spawner=self._launcher, files=files)
 
 
 class ContainerBlock:
@@ -293,29 +293,3 @@ def _with_terminal(spec: Spec, size: Size | None) -> Spec:
         return spec
     process = {**spec["process"], "terminal": True, "consoleSize": {"height": size.rows, "width": size.columns}}
     return {**spec, "process": cast("Process", process)}
-
-
-async def _feed(stream: FdStream | None, input: bytes) -> None:
-    if stream is not None:
-        async with stream:
-            try:
-                await stream.send_all(input)
-            except trio.BrokenResourceError:
-                pass  # it doesn't read any more, which is its affair
-
-
-async def _collect(stream: FdStream | None, said: bytearray) -> None:
-    """Read to the end. What came before a cancel is kept."""
-    if stream is not None:
-        async for chunk in stream:
-            said += chunk
-
-
-def _drain(stream: FdStream | None, said: bytearray) -> None:
-    """What the dead have left in the pipe."""
-    if stream is not None:
-        try:
-            while chunk := os.read(stream.fileno(), 65536):
-                said += chunk
-        except BlockingIOError:
-            pass  # somebody else holds its other end
