@@ -80,7 +80,6 @@ RARE: Mapping[str, Mapping[type[ops.Operation], str]] = {
         ops.SetAffinity: "set_affinity",
     },
     "namespaces": {
-        ops.FindSources: "find_sources",
         ops.BecomeRoot: "become_root",
         ops.UnshareIpc: "unshare_ipc",
         ops.MakeTimeNamespace: "make_time_namespace",
@@ -114,7 +113,7 @@ def run(plan: Plan, execute: Executors, files: dict[str, int], channel: Socket, 
         init = Init(files, channel)
         seal.keep_only(init, channel.fileno(), plan.preserve)
         os.umask(0o022)
-        init.await_proceed()
+        init.await_sources() if ops.BecomeRoot in execute else init.await_proceed()
         if not closed:
             process.set_dumpable(False)
         for step in plan.operations:

@@ -52,7 +52,7 @@ def open_root(init: Init, step: ops.OpenRoot) -> None:
 
 
 def _held(init: Init, source: str) -> int:
-    """What FindSources got hold of at this path, from here on ours; -1 if there's nothing."""
+    """What the parent found at this path, from here on ours; -1 if there's nothing."""
     held = init.sources.get(source)
     return held.pop() if held else -1
 

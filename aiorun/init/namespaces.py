@@ -13,16 +13,6 @@ if TYPE_CHECKING:
     from aiorun.wire import ops
 
 
-def find_sources(init: Init, step: ops.FindSources) -> None:
-    """What can't be found is told by the operation that wants it."""
-    for path in step.sources:
-        try:
-            found = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except OSError:
-            continue
-        init.sources.setdefault(path, []).append(found)
-
-
 def become_root(init: Init, step: ops.BecomeRoot) -> None:
     set_groups(init, ())
     process.set_gid(0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from aiorun.wire.protocol import LIMIT, Conversation, Proceed
+from aiorun.linux import socket
+from aiorun.wire.protocol import LIMIT, Conversation, Found, Proceed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Init:
     def __init__(self, files: dict[str, int], channel: Socket) -> None:
         self.files = files
         self.root = -1  # the mount of the root file system, once OpenRoot has been
-        self.sources: dict[str, list[int]] = {}  # what FindSources got hold of, by path: an O_PATH fd for each that will ask
+        self.sources: dict[str, list[int]] = {}  # what the parent found, by path: an O_PATH fd for each that asks
         self.program = ""  # what FindProgram found
         self.extra_env: tuple[str, ...] = ()  # what SetHome found
         self.directory_pending = ""  # a cwd that root may not enter, tried again as the user
@@ -53,6 +54,19 @@ class Init:
         packet = os.read(self._channel.fileno(), LIMIT)
         if not packet or not isinstance(self._conversation.received(packet), Proceed):
             os._exit(1)
+
+    def await_sources(self) -> None:
+        """Wait for the parent's first Proceed, and take what it has found for us until then."""
+        assert self._channel is not None
+        while True:
+            packet, fds = socket.receive(self._channel, LIMIT, 1)
+            message = self._conversation.received(packet) if packet else None
+            if isinstance(message, Found) and fds:
+                self.sources.setdefault(message.path, []).append(fds.pop())
+            elif isinstance(message, Proceed) and not fds:
+                return
+            else:
+                os._exit(1)
 
     def leave_parent(self) -> None:
         """The last word is said: what follows is between us and whoever opens the fifo."""

@@ -41,7 +41,7 @@ def compile_plan(spec: Spec, request: Request) -> Plan:
         opens=namespaces.opens,
         preserve=request.preserve,
         operations=(
-            *_surroundings(spec, request, namespaces, file_system),
+            *_surroundings(spec, request, namespaces),
             *file_system,
             *_inside(spec, request, namespaces, filter),
             *compile_execution(spec["process"], request.preserve, filter),
@@ -51,7 +51,16 @@ def compile_plan(spec: Spec, request: Request) -> Plan:
         joins=namespaces.joins(),
         trees=_trees(spec, namespaces, file_system),
         filter=profile_of(spec),
+        sources=tuple(_sources(namespaces, file_system)),
     )
+
+
+def _sources(namespaces: Namespaces, file_system: tuple[ops.Operation, ...]) -> Iterator[str]:
+    """What the root of a user namespace needs of the host's files, and may not be able to reach."""
+    if namespaces.has_users and "mount" in namespaces.new:
+        for step in file_system:
+            if isinstance(step, ops.OpenRoot) or (isinstance(step, ops.Bind) and not step.tree):
+                yield step.source
 
 
 def _trees(spec: Spec, namespaces: Namespaces, file_system: tuple[ops.Operation, ...]) -> tuple[MappedTree, ...]:
@@ -68,9 +77,7 @@ def rootfs(spec: Spec, bundle: str) -> str:
     return clean(absolute(spec.get("root", {"path": ""})["path"], bundle))
 
 
-def _surroundings(
-    spec: Spec, request: Request, namespaces: Namespaces, file_system: tuple[ops.Operation, ...]
-) -> Iterator[ops.Operation]:
+def _surroundings(spec: Spec, request: Request, namespaces: Namespaces) -> Iterator[ops.Operation]:
     net_devices = spec.get("linux", {}).get("netDevices")
     yield ops.NewSession()
     if request.little_memory:
@@ -80,7 +87,7 @@ def _surroundings(
             yield ops.JoinCgroup(hierarchy.source)
     if request.little_memory and request.unified:
         yield ops.JoinCgroup(request.unified, "cgroup.procs")
-    yield from namespaces.enter(tuple(step.source for step in file_system if isinstance(step, (ops.OpenRoot, ops.Bind))))
+    yield from namespaces.enter()
     if not request.no_new_keyring:
         yield ops.JoinKeyring(f"_ses.{request.id}")
     yield from namespaces.join()

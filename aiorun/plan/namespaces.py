@@ -114,10 +114,8 @@ class Namespaces:
         if "network" in self.new:
             yield ops.LoopbackUp()
 
-    def enter(self, sources: tuple[str, ...]) -> Iterator[ops.Operation]:
+    def enter(self) -> Iterator[ops.Operation]:
         """What has to be done while we still are the caller's user, and the step into the user namespace."""
-        if self.has_users and "mount" in self.new and sources:
-            yield ops.FindSources(sources, "mounts")
         if "time" in self.new:
             yield ops.MakeTimeNamespace(self._offsets, "linux.timeOffsets")
         if self.has_users:

@@ -11,5 +11,9 @@ if TYPE_CHECKING:
 
 
 def left_out(spec: Spec) -> list[str]:
-    """A sentence for each capability that the container is going to lack. The specification wants them logged, no more."""
-    return list(capabilities.left_out(spec["process"], get_permitted_set()))
+    """A sentence for each capability that the container is going to lack. The specification wants them logged, no more.
+
+    In a user namespace it has all that there are.
+    """
+    users = any(namespace["type"] == "user" for namespace in spec.get("linux", {}).get("namespaces") or [])
+    return list(capabilities.left_out(spec["process"], -1 if users else get_permitted_set()))

@@ -159,6 +159,10 @@ class _Creation:
             if plan.uid_map:
                 await write_maps(self._waiter, init.pid, plan)
             give_pipes(init.pid, files)
+            if plan.sources:
+                from aiorun.runtime.sources import hand_over
+
+                await hand_over(init, plan, files["proc"])
         if self._cgroup is not None and self._cgroup.paths.keys() == {""} and os.geteuid() == 0:
             owner = cgroup_owner(self._spec, plan.uid_map)
             if owner > 0:

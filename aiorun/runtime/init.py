@@ -166,10 +166,10 @@ class Child:
             reap_child(self.pidfd)
         os.close(self.pidfd)
 
-    async def say(self, message: Message) -> None:
+    async def say(self, message: Message, *files: int) -> None:
         """Raises InitFailed if it is dead."""
         try:
-            socket.send(self.channel, self._conversation.sent(message))
+            socket.send(self.channel, self._conversation.sent(message), files)
         except OSError:
             raise await self.death() from None
 

@@ -1,1 +1,1 @@
-"""What init, launcher and parent tell each other, as plain data: a plan of operations, five messages, JSON."""
+"""What init, launcher and parent tell each other, as plain data: a plan of operations, a few messages, JSON."""

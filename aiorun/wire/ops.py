@@ -55,16 +55,6 @@ class JoinNamespace(Operation):
         return f'join the {self.kind} namespace "{self.path}" ({self.at})'
 
 
-class FindSources(Operation):
-    """Take hold of what is at the host's paths `sources` as the caller's user: the container's root may not get there."""
-
-    sources: tuple[str, ...]
-    at: str
-
-    def describe(self) -> str:
-        return f"find the sources of the mounts ({self.at})"
-
-
 class MakeTimeNamespace(Operation):
     """A time namespace whose clocks differ from the host's by `offsets`: (clock, seconds, nanoseconds). time_namespaces(7)."""
 

@@ -42,6 +42,7 @@ class Plan(Record):
     gid_map: IdMap = ()
     joins: tuple[JoinNamespace, ...] = ()  # made before the clone, by a joiner: a process of their own
     trees: tuple[MappedTree, ...] = ()
+    sources: tuple[str, ...] = ()  # the host's paths that the parent finds for the init of a user namespace (protocol.Found)
     filter: Mapping[str, Any] | None = None  # linux.seccomp, which the parent makes the file "seccomp" of
 
 

@@ -23,11 +23,17 @@ class ProtocolViolation(Exception):
 
 
 class Message(Record):
-    """One of the five."""
+    """One of those below."""
 
 
 class Proceed(Message):
     """Parent: your pid is on record, or the hooks have run, or what you reported is recorded. Go on."""
+
+
+class Found(Message):
+    """Parent: with this comes what you see at the host's `path`, where root of a user namespace may not get."""
+
+    path: str
 
 
 class RunHooks(Message):
@@ -53,7 +59,7 @@ class Failed(Message):
 
 # state → {message: next state}. The init starts in "cloned"; whose turn it is follows from the state.
 FROM_PARENT: dict[str, dict[type[Message], str]] = {
-    "cloned": {Proceed: "preparing"},
+    "cloned": {Found: "cloned", Proceed: "preparing"},
     "hooks": {Proceed: "hooked"},
     "filtered": {Proceed: "listened"},
     "ready": {Proceed: "created"},
@@ -69,8 +75,10 @@ FROM_INIT: dict[str, dict[type[Message], str]] = {
     "created": {Failed: "failed"},  # an exec'd one, which could not be executed after all
 }
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Proceed, RunHooks, Listener, Ready, Failed)}
-_FIELDS: dict[type[Message], tuple[type, ...]] = {Proceed: (), RunHooks: (), Listener: (int,), Ready: (), Failed: (str, int)}
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Proceed, Found, RunHooks, Listener, Ready, Failed)}
+_FIELDS: dict[type[Message], tuple[type, ...]] = {
+    **dict.fromkeys((Proceed, RunHooks, Ready), ()), Found: (str,), Listener: (int,), Failed: (str, int)
+}  # fmt: skip
 
 # Those that say nothing but their name, ready: most of what is said, and JSON's first use in an init is slow.
 _PACKETS: dict[type[Message], bytes] = {kind: f'["{kind.__name__}"]'.encode() for kind in _FIELDS if not _FIELDS[kind]}

@@ -371,6 +371,12 @@ def test_a_supervisor_need_not_be_root(user: User) -> None:
     assert "code=7" in ended.stdout
 
 
+def test_no_capability_is_said_to_be_missing_that_a_user_namespace_has(aiorun: UsersCommandLine, user: User) -> None:
+    ended = aiorun("--debug", "run", "--bundle", user.bundle(args=["grep", "CapEff", "/proc/self/status"]), "x", check=True)
+    assert ended.stdout.split() == ["CapEff:", "0000000020000420"]
+    assert "process.capabilities.effective" not in ended.stderr
+
+
 def test_the_demo_runs_for_a_user(user: User) -> None:
     ended = user.run([str(CHECKOUT / "scripts/demo")], check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr

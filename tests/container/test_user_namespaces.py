@@ -155,23 +155,29 @@ def test_the_fifo_is_its_roots(aiorun: CommandLine, bundle: Bundles, container: 
     aiorun("start", id, check=True)
 
 
+@pytest.mark.parametrize("owner", [0, 12345], ids=["of root", "of somebody else"])
 def test_a_root_and_sources_below_directories_closed_to_it_are_found(
-    aiorun: CommandLine, cgroup_parent: str, tmp_path: Path
+    aiorun: CommandLine, cgroup_parent: str, tmp_path: Path, owner: int
 ) -> None:
-    """As of kubelet's and Docker's, which are root's alone. runc finds the sources, too, but not the root."""
+    """As of kubelet's, Docker's and people's homes. runc finds the sources, too, but not the root."""
     closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    (closed / "source").mkdir()
+    (closed / "source").mkdir(parents=True)
     (closed / "source/word").write_text("word")
+    (closed / "link").symlink_to(closed / "source")
     sandbox = Sandbox(aiorun, MappedBundles(closed, cgroup_parent))
-    twice = both(
-        mounting("/one", kind="bind", source=str(closed / "source"), options="rbind"),
-        mounting("/two", kind="bind", source=str(closed / "source"), options="bind,ro"),
+    change = both(
+        *(
+            mounting(f"/{name}", kind="bind", source=str(closed / source), options=options)
+            for name, source, options in (("one", "source", "rbind"), ("two", "source", "bind,ro"), ("three", "link", "bind"))
+        ),
+        mounting("/four", kind="bind", source=str(closed / "source/word"), options="bind"),
     )
-    assert sandbox(twice, "cat /one/word /two/word; ls /proc/self/fd | wc -l") == "wordword4"
-    assert "(mounts[7]): no such file or directory" in sandbox.refuses(
-        mounting("/x", kind="bind", source="/no/such", options="bind")
-    )
+    made = sandbox.bundle(change, args=["sh", "-c", "cat /one/word /two/word /three/word /four; ls /proc/self/fd | wc -l"])
+    missing = mounting("/x", kind="bind", source="/no/such", options="bind")
+    os.chown(closed, owner, owner)
+    closed.chmod(0o700)
+    assert sandbox.run_bundle(made).stdout == "wordwordwordword4\n"
+    assert "(mounts[7]): no such file or directory" in sandbox.refuses(missing)
 
 
 @pytest.mark.parametrize(

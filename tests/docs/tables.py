@@ -43,7 +43,7 @@ def _table(name: str) -> str:
 
 def messages() -> Iterator[tuple[str, ...]]:
     yield "message", "who", "fields", "meaning"
-    for kind in (protocol.Proceed, protocol.RunHooks, protocol.Listener, protocol.Ready, protocol.Failed):
+    for kind in (protocol.Proceed, protocol.Found, protocol.RunHooks, protocol.Listener, protocol.Ready, protocol.Failed):
         who, _, meaning = _first_paragraph(kind.__doc__).partition(": ")
         yield kind.__name__, who.lower(), _code(kind.fields), meaning
 

@@ -137,8 +137,7 @@ RULES = [
 
 
 MAPPED_RULES = [
-    ("JoinCgroup", "FindSources", "the cgroups are the host's root's"),
-    ("FindSources", "BecomeRoot", "the sources are the caller's"),
+    ("JoinCgroup", "BecomeRoot", "the cgroups are the host's root's"),
     ("MakeTimeNamespace", "BecomeRoot", "/proc/self is the caller's, while nobody may look into us"),
     ("BecomeRoot", "JoinKeyring", "the keyring is its root's"),
     ("BecomeRoot", "UnshareIpc", "the message queues are its root's"),
@@ -204,7 +203,7 @@ def test_with_a_user_namespace_that_is_joined_all_but_the_mounts_are_the_joiners
     assert [step.kind for step in steps(made) if type(step).__name__ == "JoinNamespace"] == ["mount"]
     assert (compiled.join_pid, compiled.uid_map, compiled.gid_map) == ("", (), ())
     assert compiled.clone_flags == 0x4000000  # uts; ipc is its root's to make
-    assert "FindSources" not in order(made), "the sources are those of the mount namespace that is joined"
+    assert compiled.sources == (), "they are those of the mount namespace that is joined"
 
 
 def test_a_new_user_namespace_has_maps_and_needs_a_joiner_only_with_namespaces_of_others() -> None:

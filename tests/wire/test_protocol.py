@@ -16,6 +16,7 @@ from aiorun.wire.protocol import (
     LIMIT,
     Conversation,
     Failed,
+    Found,
     Listener,
     Message,
     Proceed,
@@ -26,7 +27,7 @@ from aiorun.wire.protocol import (
     encode,
 )
 
-MESSAGES = (Proceed(), RunHooks(), Listener(7), Ready(), Failed("why", 5))
+MESSAGES = (Proceed(), Found("/path"), RunHooks(), Listener(7), Ready(), Failed("why", 5))
 STATES = sorted(
     {
         *FROM_PARENT,
@@ -197,7 +198,7 @@ def test_no_packet_does_anything_but_come_to_a_message_or_be_refused(packet: byt
         message = decode(packet)
     except ProtocolViolation:
         return
-    assert type(message) in (Proceed, RunHooks, Listener, Ready, Failed)
+    assert type(message) in (Proceed, Found, RunHooks, Listener, Ready, Failed)
 
 
 FIELDS: Any = st.lists(
@@ -205,10 +206,10 @@ FIELDS: Any = st.lists(
 )
 
 
-@hypothesis.given(name=st.sampled_from(["Proceed", "RunHooks", "Listener", "Ready", "Failed"]), fields=FIELDS)
+@hypothesis.given(name=st.sampled_from(["Proceed", "Found", "RunHooks", "Listener", "Ready", "Failed"]), fields=FIELDS)
 def test_a_message_has_its_fields_of_their_types_and_no_others(name: str, fields: list[Any]) -> None:
     packet = json.dumps([name, *fields]).encode()
-    right = {"Failed": [str, int], "Listener": [int]}.get(name, [])
+    right = {"Failed": [str, int], "Listener": [int], "Found": [str]}.get(name, [])
     numbers = [field for field in fields if type(field) is int]
     most = 4095 if name == "Failed" else 2**31 - 1
     if [type(field) for field in fields] == right and all(0 <= number <= most for number in numbers):
