@@ -44,8 +44,8 @@ class User:
         return {**{name: value for name, value in os.environ.items() if name in ("PATH", "LANG")}, **own}
 
     def run(self, argv: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        options = {"capture_output": True, "text": True, "check": True, "env": self.environment, "cwd": self.home, **options}
-        return subprocess.run(self.argv(argv), stdin=subprocess.DEVNULL, timeout=60, **options)
+        usual = {"capture_output": True, "text": True, "check": True, "env": self.environment, "cwd": self.home, "timeout": 60}
+        return subprocess.run(self.argv(argv), stdin=subprocess.DEVNULL, **{**usual, **options})
 
     def bundle(self, change: Change = None, *, args: list[str] | None = None, terminal: bool = False) -> Path:
         """A bundle of his with `spec --rootless`'s document, as it stands but for what it runs, and `change` put over it."""

@@ -36,6 +36,8 @@ async def compile_for(
         from aiorun.cgroups.rootless import keep_permitted
 
         keep_permitted(cgroup, host, cgroups_path, linux.get("resources") or {})
+        if not cgroup.paths:
+            cgroup = cgroups.load({})  # nothing is in it
     net_devices = linux.get("netDevices")
     request = Request(
         id=id,

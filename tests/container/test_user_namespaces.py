@@ -58,11 +58,11 @@ def test_its_namespaces_belong_to_it_and_all_that_a_container_has_is_there(sandb
     }
     script = """
         hostname; cat /proc/sys/net/ipv4/ip_forward; mount -t tmpfs x /tmp && echo mounted; hostname other; hostname
-        ip link set lo down && echo down; stat -c %u /dev/mqueue /dev/pts /dev/shm /sys/fs/cgroup; echo x > /dev/shm/x
+        ip link set lo down && echo down; stat -c %u /dev/mqueue /dev/pts /dev/shm; echo x > /dev/shm/x
         stat -c %u /dev/shm/x; wc -c < /proc/keys; echo 1 > /proc/sysrq-trigger || echo kept
     """
     said = sandbox(change, script).split()
-    assert said == ["mapped", "1", "mounted", "other", "down", *"00000", "0", "kept"]
+    assert said == ["mapped", "1", "mounted", "other", "down", *"0000", "0", "kept"]
 
 
 def test_its_devices_are_the_hosts_own_nodes(sandbox: Sandbox) -> None:
