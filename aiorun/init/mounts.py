@@ -226,7 +226,7 @@ def set_attributes(init: Init, tree: int, *, set: int, clear: int = 0) -> None:
         _mount_at(init, tree, None, None, linux.MS_REMOUNT | linux.MS_BIND | linux.ms_flags(kept | set))
 
 
-def _set_all(init: Init, tree: int, step: ops.Mount | ops.Bind) -> None:
+def _set_all(init: Init, tree: int, step: ops.Mount | ops.Bind | ops.Remount) -> None:
     """mount_setattr of the whole tree, or before Linux 5.12 of one mount after the other."""
     try:
         linux.mount_setattr(tree, set=step.set_all, clear=step.clear_all, recursive=True)
@@ -263,6 +263,8 @@ def remount(init: Init, step: ops.Remount) -> None:
     target = root.resolve(init.root, step.target)
     try:
         _mount_at(init, target, None, None, step.flags | linux.MS_REMOUNT, step.parameters)
+        if step.set_all | step.clear_all:
+            _set_all(init, target, step)
         for flags in step.propagation:
             _mount_at(init, target, None, None, flags)
     finally:

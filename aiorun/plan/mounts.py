@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiorun.errors import InvalidSpec
 from aiorun.plan.namespaces import outside
-from aiorun.plan.options import MS_BIND, NODEV, NOEXEC, NOSUID, PROPAGATION, RDONLY, Options
+from aiorun.plan.options import ATIME, MS_BIND, NODEV, NODIRATIME, NOEXEC, NOSUID, PROPAGATION, RDONLY, Options
 from aiorun.wire import ops
 
 TYPE_CHECKING = False
@@ -70,7 +70,7 @@ def _compile_mount(mount: Mount, at: str, spec: Spec, request: Request) -> Itera
         raise InvalidSpec(at, "id-mapped mounts are only supported for bind mounts")
     if options.remount:
         flags = options.flags | (MS_BIND if options.bind else 0)
-        yield ops.Remount(target, at, flags, options.text, propagation)
+        yield ops.Remount(target, at, flags, options.text, options.set_all, options.clear_all, propagation)
     elif target == "/":
         raise InvalidSpec(f"{at}.destination", "must not be the root directory: that is root.path")
     elif options.bind:
@@ -99,12 +99,20 @@ def _is_sealed_later(kind: str, target: str) -> bool:
 
 
 def seal_mounts(spec: Spec) -> Iterator[ops.Operation]:
-    """Every read-only tmpfs, and /dev: all that was to be made in them is made."""
-    for index, mount in enumerate(spec.get("mounts") or []):
+    """Every read-only tmpfs, and /dev: all that was to be made in them is made. What a later mount covers has no name."""
+    covers: list[str] = []
+    operations = []
+    mounts = spec.get("mounts") or []
+    for index, mount in reversed(list(enumerate(mounts))):
         kind, target = mount.get("type", ""), clean(mount["destination"])
         options = Options(mount.get("options") or [], f"mounts[{index}]", kind=kind)
-        if options.set & RDONLY and _is_sealed_later(kind, target) and not options.bind and not options.remount:
-            yield ops.SealMount(target, f"mounts[{index}]")
+        if options.remount:
+            continue
+        covered = any(f"{target}/".startswith(f"{place}/") for place in covers)
+        if options.set & RDONLY and _is_sealed_later(kind, target) and not options.bind and not covered:
+            operations.append(ops.SealMount(target, f"mounts[{index}]"))
+        covers.append(target)
+    yield from reversed(operations)
 
 
 def _compile_cgroup(target: str, at: str, options: Options, spec: Spec, request: Request) -> Iterator[ops.Operation]:
@@ -128,9 +136,12 @@ def _compile_cgroup(target: str, at: str, options: Options, spec: Spec, request:
             parameters: tuple[tuple[str, str | None], ...] = tuple((name, None) for name in hierarchy.options.split(","))
             if equals:
                 parameters = (("none", None), (key, value))
-            yield ops.Mount("cgroup", "cgroup", place, at, parameters, set_)
+            yield ops.Mount("cgroup", "cgroup", place, at, parameters, set_, propagation=propagation)
         else:
-            yield ops.Bind(hierarchy.source, place, at, False, set_ if hierarchy.joined else set_ | RDONLY)
+            readonly = 0 if hierarchy.joined else RDONLY
+            yield ops.Bind(
+                hierarchy.source, place, at, False, set_ | readonly, options.clear & (ATIME | NODIRATIME), propagation=propagation
+            )
         for name in hierarchy.name.split(",") if "," in hierarchy.name else ():
             yield ops.MakeSymlink(hierarchy.name, f"{target.rstrip('/')}/{name}")
     if options.set & RDONLY:

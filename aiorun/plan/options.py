@@ -6,7 +6,7 @@ from aiorun.errors import InvalidSpec
 
 RDONLY, NOSUID, NODEV, NOEXEC, NOATIME, STRICTATIME, NODIRATIME = 1, 2, 4, 8, 0x10, 0x20, 0x80  # MOUNT_ATTR_*
 NOSYMFOLLOW = 0x200000
-_ATIME = 0x70  # MOUNT_ATTR__ATIME: the one choice among relatime (0), noatime and strictatime
+ATIME = 0x70  # MOUNT_ATTR__ATIME: the one choice among relatime (0), noatime and strictatime
 
 # option → (set, clear) of MOUNT_ATTR_*; each also with an "r" before it, for the whole tree: mount_setattr(2)
 ATTRIBUTES: dict[str, tuple[int, int]] = {
@@ -14,9 +14,9 @@ ATTRIBUTES: dict[str, tuple[int, int]] = {
     "nosuid": (NOSUID, 0), "suid": (0, NOSUID),
     "nodev": (NODEV, 0), "dev": (0, NODEV),
     "noexec": (NOEXEC, 0), "exec": (0, NOEXEC),
-    "noatime": (NOATIME, _ATIME), "atime": (0, _ATIME),
-    "relatime": (0, _ATIME), "norelatime": (0, 0),
-    "strictatime": (STRICTATIME, _ATIME), "nostrictatime": (0, _ATIME),
+    "noatime": (NOATIME, ATIME), "atime": (0, ATIME),
+    "relatime": (0, ATIME), "norelatime": (0, 0),
+    "strictatime": (STRICTATIME, ATIME), "nostrictatime": (0, ATIME),
     "nodiratime": (NODIRATIME, 0), "diratime": (0, NODIRATIME),
     "nosymfollow": (NOSYMFOLLOW, 0), "symfollow": (0, NOSYMFOLLOW),
 }  # fmt: skip
@@ -32,8 +32,13 @@ PROPAGATION: dict[str, int] = {
     for prefix in ("", "r")
 }
 MS_BIND = 4096
-_MS = {"sync": 16, "mand": 64, "dirsync": 128, "noatime": 1024, "nodiratime": 2048, "lazytime": 1 << 25,
-       "strictatime": 1 << 24, "relatime": 1 << 21, "ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8}  # fmt: skip
+_MS_RELATIME = 1 << 21
+_MS_OF_ATTRIBUTES = (
+    (RDONLY, 1), (NOSUID, 2), (NODEV, 4), (NOEXEC, 8), (NOATIME, 1024), (STRICTATIME, 1 << 24), (NODIRATIME, 2048),
+    (NOSYMFOLLOW, 256),
+)  # fmt: skip
+_MS_OF_FILE_SYSTEM = {"sync": 16, "mand": 64, "dirsync": 128, "lazytime": 1 << 25}
+_WITHDRAWS = {"async": "sync", "nolazytime": "lazytime", "nomand": "mand"}
 
 
 def known() -> set[str]:
@@ -55,7 +60,6 @@ class Options:
         self.copy_up = False
         self.map_ids = ""  # idmap, ridmap
         self.recursive = kind == "rbind" or "rbind" in options
-        self.flags = 0  # MS_*, for a remount
         for index, option in enumerate(options):
             if not self._take(option) and not self._leave(option):
                 raise InvalidSpec(f"{at}.options[{index}]", f'unknown option "{option}" of a bind mount')
@@ -65,18 +69,15 @@ class Options:
 
     def _take(self, option: str) -> bool:
         """One of the options that mean the same for every file system."""
-        self.flags |= _MS.get(option, 0)
         if option in PROPAGATION:
             self.propagation.append(PROPAGATION[option])
         elif option in ATTRIBUTES:
-            set_, clear = ATTRIBUTES[option]
-            self.set, self.clear = self.set & ~clear | set_, self.clear & ~set_ | clear
+            self.set, self.clear = _taken(option, self.set, self.clear)
             if option in ("ro", "rw") and not self.bind:
                 self.parameters = [(key, value) for key, value in self.parameters if key != "ro"]
                 self.parameters += [("ro", None)] if option == "ro" else []
         elif option[:1] == "r" and option[1:] in ATTRIBUTES:
-            set_, clear = ATTRIBUTES[option[1:]]
-            self.set_all, self.clear_all = self.set_all & ~clear | set_, self.clear_all & ~set_ | clear
+            self.set_all, self.clear_all = _taken(option[1:], self.set_all, self.clear_all)
         elif option == "tmpcopyup":
             self.copy_up = True
         elif option in ("idmap", "ridmap"):
@@ -88,12 +89,32 @@ class Options:
     def _leave(self, option: str) -> bool:
         """One that is the file system's own; a bind mount has none."""
         if option in NO_EFFECT:
+            self.parameters = [item for item in self.parameters if item[0] != _WITHDRAWS.get(option)]
             return True
         key, equals, value = option.partition("=")
         self.parameters.append((key, value if equals else None))
         return not self.bind or option in SUPERBLOCK
 
     @property
+    def flags(self) -> int:
+        """All of them as mount(2) takes them for a remount, which keeps the atime that it isn't told."""
+        flags = sum(flag for attribute, flag in _MS_OF_ATTRIBUTES if self.set & attribute)
+        flags |= sum(_MS_OF_FILE_SYSTEM.get(key, 0) for key in {key for key, _ in self.parameters})
+        return flags | (_MS_RELATIME if self.clear & ~self.set & ATIME == ATIME else 0)
+
+    @property
     def text(self) -> str:
         """The file system's own options as mount(2) takes them."""
         return ",".join(key if value is None else f"{key}={value}" for key, value in self.parameters if key not in SUPERBLOCK)
+
+
+def _taken(option: str, set_: int, clear: int) -> tuple[int, int]:
+    """What is to be set and cleared after one more option, which takes back what contradicts it.
+
+    `atime` and `nostrictatime` take back `noatime` and `strictatime`, and not the other one of the two.
+    """
+    other = {"atime": STRICTATIME, "nostrictatime": NOATIME}.get(option, 0)
+    if set_ & other:
+        return set_, clear
+    sets, clears = ATTRIBUTES[option]
+    return set_ & ~clears | sets, clear & ~sets | clears

@@ -271,6 +271,8 @@ class Remount(Operation):
     at: str
     flags: int
     parameters: str
+    set_all: int = 0
+    clear_all: int = 0
     propagation: tuple[int, ...] = ()
 
     def describe(self) -> str:

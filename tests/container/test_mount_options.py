@@ -67,6 +67,14 @@ SEEN: dict[str, str] = {
     "nosuid,suid": PLAIN,
     "noexec,exec,noexec": "rw,noexec,relatime rw",
     "noatime,atime": PLAIN,
+    "noatime,nostrictatime": "rw,noatime rw",
+    "strictatime,atime": "rw rw",
+    "strictatime,nostrictatime": PLAIN,
+    "sync,async": PLAIN,
+    "lazytime,nolazytime": PLAIN,
+    "mand,nomand": PLAIN,
+    "nodiratime,diratime": PLAIN,
+    "nosymfollow,symfollow": PLAIN,
     "noatime,strictatime": "rw rw",
     "nosuid,nodev,noexec,ro,size=4k": "ro,nosuid,nodev,noexec,relatime rw,size=4k",
 }
@@ -180,6 +188,40 @@ def test_remount_changes_what_is_there(sandbox: Sandbox) -> None:
         mounting("/mnt", options="remount,size=64k")(config)
 
     assert "size=64k" in sandbox(change, SHOW)
+
+
+REMOUNTED: dict[str, str] = {
+    "remount,ro": "ro,relatime ro",
+    "remount,ro,rw": PLAIN,
+    "remount,bind,ro": "ro,relatime rw",
+    "remount,bind,noatime": "rw,noatime rw",
+    "remount,bind,noatime,atime": PLAIN,
+    "remount,bind,nosymfollow": "rw,relatime,nosymfollow rw",
+    "remount,sync": "rw,relatime rw,sync",
+    "remount,sync,async": PLAIN,
+    "remount,bind,nodev,nosuid,noexec": "rw,nosuid,nodev,noexec,relatime rw",
+}
+
+
+@pytest.mark.parametrize("options", REMOUNTED)
+def test_each_option_of_a_remount_is_seen_in_mountinfo(ours: Sandbox, options: str) -> None:
+    """runc's needs a source that it doesn't use, where it's of the mount alone."""
+
+    def change(config: dict[str, list[object]]) -> None:
+        mounting("/mnt")(config)
+        mounting("/mnt", kind="tmpfs", options=options)(config)
+
+    assert ours(change, SHOW).replace(",mode=755", "") == REMOUNTED[options]
+
+
+def test_a_remount_may_be_of_the_whole_tree(ours: Sandbox, tree: str) -> None:
+    """runc 1.1.5 passes over the recursive options of a remount."""
+
+    def change(config: dict[str, list[object]]) -> None:
+        mounting("/mnt", kind="none", source=tree, options="rbind")(config)
+        mounting("/mnt", kind="none", source="none", options="remount,bind,rro,rnodev")(config)
+
+    assert ours(change, TREE).split("\n") == ["/mnt ro,nodev,relatime", "/mnt/deeper ro,nosuid,nodev,relatime"]
 
 
 def test_a_remount_of_the_mount_alone_takes_no_source(ours: Sandbox) -> None:

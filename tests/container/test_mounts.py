@@ -187,6 +187,28 @@ def test_a_read_only_tmpfs_takes_later_mounts_in(sandbox: Sandbox) -> None:
     assert "Read-only file system" in ended.stderr
 
 
+@pytest.mark.parametrize("covered", ["/mnt", "/mnt/in"])
+def test_a_read_only_tmpfs_that_is_covered_seals_nothing_else(ours: Sandbox, covered: str) -> None:
+    """runc seals whatever has the name at the end."""
+    assert printed(ours, both(mounting(covered, options="ro"), mounting("/mnt")), "touch /mnt/x && echo writable") == "writable\n"
+
+
+@pytest.mark.parametrize("options", ["noatime", "nodiratime", "strictatime", "noatime,ro"])
+def test_a_cgroup_mount_takes_the_flags_of_any(ours: Sandbox, options: str) -> None:
+    def change(config: Config) -> None:
+        writable(config)
+        (mount,) = (mount for mount in config["mounts"] if mount["type"] == "cgroup")
+        mount["options"] = ["nosuid", "noexec", "nodev", "rslave", *options.split(",")]
+
+    script = "awk '$5 ~ /^\\/sys\\/fs\\/cgroup/ { print $6 }' /proc/self/mountinfo"
+    wanted = {option for option in options.split(",") if option != "strictatime"} | {"nosuid", "nodev", "noexec"}
+    seen = printed(ours, change, script).split()
+    assert seen
+    for flags in seen:
+        assert wanted <= set(flags.split(","))
+        assert ("relatime" in flags) == ("noatime" not in options and "strictatime" not in options)
+
+
 def test_a_mount_of_dev_itself_may_be_read_only(sandbox: Sandbox) -> None:
     def change(config: Config) -> None:
         config["mounts"][1]["options"].append("ro")
