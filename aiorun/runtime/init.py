@@ -202,7 +202,7 @@ class Child:
         send(self.pidfd, SIGKILL)  # one that only closed its end would have us wait for ever; the status of an exit stays
         await self._waiter.wait_any({self.pidfd: POLLIN})
         status = reap_child(self.pidfd)
-        possibly = " (possibly OOM-killed)" if self._oom_kills() else ""
+        possibly = " (possibly OOM-killed: linux.resources.memory)" if self._oom_kills() else ""
         return InitFailed(f"{_UNABLE}: init died with status {status}{possibly}")
 
 

@@ -135,4 +135,4 @@ def _judge(said: bytes, state: State) -> None:
 
 
 def _dead(state: State) -> InitFailed:
-    return InitFailed(f"{_DEAD} (possibly OOM-killed)" if states.oom_killed(state) else _DEAD)
+    return InitFailed(f"{_DEAD} (possibly OOM-killed: linux.resources.memory)" if states.oom_killed(state) else _DEAD)

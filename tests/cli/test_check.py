@@ -103,6 +103,24 @@ def test_a_system_call_that_is_missing_is_named_with_what_aiorun_does_without() 
     assert "system calls" not in found
 
 
+def test_a_root_that_is_no_mount_is_needed_to_be_one(tmp_path: Path) -> None:
+    """As in a chroot. `create` could only say "invalid argument"."""
+    need_root()
+    root = tmp_path / "root"
+    root.mkdir()
+    # A directory of the host's in which the checkout and its Python are, and that is no mount of its own.
+    for name in ("usr", "proc", *{path.parts[1] for path in (CHECKOUT, Path(PYTHON[0]).resolve())}):
+        (root / name).mkdir(exist_ok=True)
+    for name in ("bin", "lib", "lib64"):
+        if Path(f"/{name}").is_symlink():
+            (root / name).symlink_to(os.readlink(f"/{name}"))
+    binds = "; ".join(f"mount --rbind /{path.name} {path}" for path in root.iterdir() if not path.is_symlink())
+    command = f"{binds}; chroot {root} {' '.join(AIORUN)} check --format json"
+    found = {finding["name"]: finding for finding in json.loads(run("unshare", "--mount", "sh", "-c", command, cwd="/").stdout)}
+    assert (found["root mount"]["status"], found["root mount"]["found"]) == ("needed", "/ is not a mount point")
+    assert "mount --bind" in found["root mount"]["remedy"]
+
+
 def test_a_probe_says_why_it_failed() -> None:
     need_root()
     assert probe.errno_of(lambda: None, CLONE_NEWNS) == 0

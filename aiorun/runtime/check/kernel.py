@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from aiorun.linux import probe, process
+from aiorun.linux import mount, probe, process
 from aiorun.linux.process import CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
 from aiorun.plan.namespaces import FLAGS
 from aiorun.runtime.check.finding import ABSENT, NEEDED, OK, Finding, words
@@ -38,6 +38,7 @@ def look() -> Iterator[Finding]:
     yield from _calls()
     users = _namespace_errno("user")
     yield from _namespaces(users)
+    yield _root_mount()
     yield from _file_systems(users)
     yield from _keyrings()
     yield from _seccomp()
@@ -113,6 +114,15 @@ def _mount_remedy(kind: str, errno: int) -> str:
     if kind in ("proc", "sysfs") and errno == _EPERM:
         return f"the host's {kind} is partly covered, as in a container: run that one with unmasked paths"
     return "run aiorun as root, or outside of the container that keeps it from it"
+
+
+def _root_mount() -> Finding:
+    """A container's first process makes its mounts private to it, from / on. mount_namespaces(7)."""
+    errno = probe.errno_of(lambda: mount.mount(None, "/", None, mount.MS_SLAVE | mount.MS_REC), CLONE_NEWNS | _own_users())
+    if errno == _EINVAL:
+        remedy = "in a chroot: mount --bind DIRECTORY DIRECTORY before chroot DIRECTORY"
+        return Finding("root mount", "/ is not a mount point", NEEDED, remedy)
+    return Finding("root mount", "/ is a mount point")
 
 
 def _keyrings() -> Iterator[Finding]:
