@@ -385,7 +385,7 @@ def _dev_null(init: Init) -> int:
     try:
         found = os.fstat(null)
         if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):
-            raise StepFailed("mask paths: the container's /dev/null is not the null device")
+            raise StepFailed("mask paths (linux.maskedPaths): the container's /dev/null is not the null device")
         return linux.open_tree(null, "", clone=True)
     finally:
         os.close(null)
