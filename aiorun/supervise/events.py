@@ -146,16 +146,16 @@ class Events:
         """The next event, in the order in which they came. A checkpoint; a cancel loses none."""
         await trio.lowlevel.checkpoint()
         while True:
+            if trio.current_time() >= self._next_stats:
+                self._look()
             if not self._kept:
                 self._tell_missed()
             if self._kept:
                 return self._kept.popleft()
             if self._ended:
                 raise StopAsyncIteration
-            with trio.move_on_at(self._next_stats) as scope:
+            with trio.move_on_at(self._next_stats):
                 await self._readers.park()
-            if scope.cancelled_caught:
-                self._look()
 
     def _look(self) -> None:
         """Put the Stats of each container that lives."""

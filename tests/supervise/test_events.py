@@ -256,3 +256,13 @@ async def test_an_end_that_is_seen_before_the_want_of_memory_is_told_after_it(ru
         await job.wait()
     runtime.close()
     assert [type(event).__name__ for event in await rest(stream)] == ["Created", "Started", "Oom", "Exited", "Deleted"]
+
+
+async def test_what_containers_use_is_told_between_events_that_never_cease(runtime: aiorun.Runtime, jobs: Jobs) -> None:
+    async with runtime.container("a", **jobs.options(*SLEEPS)) as job, runtime.events(stats_every=0.01) as stream:
+        told: list[Any] = []
+        with trio.fail_after(30):
+            while not any(isinstance(event, aiorun.Stats) for event in told):
+                await job.pause()
+                await job.resume()
+                told += await read(stream, 1)
