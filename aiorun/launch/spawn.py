@@ -128,9 +128,7 @@ def _clone_into(plan: Plan, files: dict[str, int], flags: int) -> tuple[int, int
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     pid = -1
     try:
-        process.set_dumpable(
-            False
-        )  # CVE-2016-9962: others are in that namespace, where the child is before its first instruction
+        process.set_dumpable(False)  # CVE-2016-9962: others are in that namespace, and the child is born as we are
         process.setns(files[plan.join_pid], process.CLONE_NEWPID)
         pid, pidfd = process.clone(plan.clone_flags | flags, cgroup=cgroup)
         return pid, pidfd
