@@ -72,6 +72,7 @@ RARE: Mapping[str, Mapping[type[ops.Operation], str]] = {
     "network": {ops.TakeDevice: "take_device"},
     "copy_up": {ops.CopyUp: "copy_up"},
     "seccomp": {ops.LoadSeccomp: "load_seccomp"},
+    "labels": {ops.SetLabel: "set_label"},
     "scheduling": {
         ops.SetScheduler: "set_scheduler",
         ops.SetIoPriority: "set_io_priority",

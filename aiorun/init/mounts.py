@@ -169,7 +169,8 @@ def _mount_the_old_way(init: Init, step: ops.Mount, parameters: tuple[tuple[str,
         if value is None and key in _SUPERBLOCK_FLAGS:
             flags |= _SUPERBLOCK_FLAGS[key]
         else:
-            words.append(key if value is None else f"{key}={value}")
+            quote = '"' if key.endswith("context") else ""  # SELinux's may have commas
+            words.append(key if value is None else f"{key}={quote}{value}{quote}")
     _mount_at(init, target, step.source, step.kind, flags, ",".join(words))
     return root.topmost(target)
 
@@ -348,7 +349,7 @@ def mask(init: Init, step: ops.Mask) -> None:
         return
     try:
         if stat.S_ISDIR(os.fstat(target).st_mode):
-            _cover_directory(init, target)
+            _cover_directory(init, target, step.label)
         else:
             null = _dev_null(init)
             linux.move_mount(null, target)
@@ -357,23 +358,25 @@ def mask(init: Init, step: ops.Mask) -> None:
         os.close(target)
 
 
-def _cover_directory(init: Init, target: int) -> None:
+def _cover_directory(init: Init, target: int, label: str) -> None:
     try:
-        cover = _empty_directory()
+        cover = _empty_directory(label)
     except OSError as error:
         if error.errno != _ENOSYS:
             raise
-        _mount_at(init, target, "tmpfs", "tmpfs", linux.MS_RDONLY, "nr_blocks=1,nr_inodes=1")
+        words = "nr_blocks=1,nr_inodes=1" + (f',context="{label}"' if label else "")
+        _mount_at(init, target, "tmpfs", "tmpfs", linux.MS_RDONLY, words)
         return
     linux.move_mount(cover, target)
     os.close(cover)
 
 
-def _empty_directory() -> int:
+def _empty_directory(label: str) -> int:
     context = linux.fsopen("tmpfs")
     try:
-        for key, value in (("source", "tmpfs"), ("nr_blocks", "1"), ("nr_inodes", "1"), ("ro", None)):
-            linux.fsconfig(context, key, value)
+        for key, value in (("source", "tmpfs"), ("nr_blocks", "1"), ("nr_inodes", "1"), ("context", label), ("ro", None)):
+            if value != "":
+                linux.fsconfig(context, key, value)
         return linux.fsmount(context, attributes=linux.MOUNT_ATTR_RDONLY)
     finally:
         os.close(context)

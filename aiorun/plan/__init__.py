@@ -16,7 +16,15 @@ from aiorun.plan.mounts import (
     seal_mounts,
 )
 from aiorun.plan.namespaces import Namespaces, compile_names
-from aiorun.plan.process import compile_console, compile_execution, compile_identity, environment, filter_of, profile_of
+from aiorun.plan.process import (
+    compile_console,
+    compile_execution,
+    compile_identity,
+    environment,
+    filter_of,
+    join_keyring,
+    profile_of,
+)
 from aiorun.wire import ops
 from aiorun.wire.plan import Plan
 
@@ -89,7 +97,7 @@ def _surroundings(spec: Spec, request: Request, namespaces: Namespaces) -> Itera
         yield ops.JoinCgroup(request.unified, "cgroup.procs")
     yield from namespaces.enter()
     if not request.no_new_keyring:
-        yield ops.JoinKeyring(f"_ses.{request.id}")
+        yield from join_keyring(spec["process"], request.id)
     yield from namespaces.join()
     if net_devices:
         from aiorun.plan.net_devices import compile_net_devices

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiorun.plan.namespaces import FILES, FLAGS
-from aiorun.plan.process import compile_console, compile_execution, compile_identity, filter_of, profile_of
+from aiorun.plan.process import compile_console, compile_execution, compile_identity, filter_of, join_keyring, profile_of
 from aiorun.wire import ops
 from aiorun.wire.plan import Plan
 from aiorun.wire.record import Record
@@ -78,7 +78,7 @@ def _surroundings(spec: Spec, request: ExecRequest) -> Iterator[ops.Operation]:
     if has_users:
         yield ops.BecomeRoot(_AT)
     if not request.no_new_keyring:
-        yield ops.JoinKeyring(f"_ses.{request.id}")
+        yield from join_keyring(spec["process"], request.id)
     yield from _join(request, ("mount",) if has_users else _BY_ITSELF)
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _MS_REC, _MS_SLAVE, _MS_SHARED, _MS_PRIVATE, _MS_UNBINDABLE = 16384, 1 << 19, 1 << 20, 1 << 18, 1 << 17
 
+_UNLABELLED = ("proc", "sysfs", "mqueue")  # whose files SELinux labels by its own rules; with a context they can't be mounted
+
 
 def absolute(path: str, base: str) -> str:
     """`path`, which is relative to `base` unless absolute."""
@@ -87,11 +89,18 @@ def _compile_mount(mount: Mount, at: str, spec: Spec, request: Request) -> Itera
         sealed_later = _is_sealed_later(kind, target)
         parameters = tuple(item for item in options.parameters if not (sealed_later and item == ("ro", None)))
         attributes = options.set & ~RDONLY if sealed_later else options.set
+        parameters += _context(spec) if kind not in _UNLABELLED else ()
         operation = ops.CopyUp if options.copy_up else ops.Mount
         yield operation(
             kind, mount.get("source", ""), target, at, parameters, attributes, options.clear, options.set_all, options.clear_all,
             propagation, no_symlinks=kind in ("proc", "sysfs"),
         )  # fmt: skip
+
+
+def _context(spec: Spec) -> tuple[tuple[str, str | None], ...]:
+    """linux.mountLabel as SELinux has it in a file system's options. mount(8), "context"."""
+    label = spec.get("linux", {}).get("mountLabel")
+    return (("context", label),) if label else ()
 
 
 def _is_sealed_later(kind: str, target: str) -> bool:
@@ -128,7 +137,7 @@ def _compile_cgroup(target: str, at: str, options: Options, spec: Spec, request:
         else:
             yield ops.Bind(request.unified, target, at, False, options.set, options.clear, propagation=propagation)
         return
-    yield ops.Mount("tmpfs", "tmpfs", target, at, (("mode", "755"),), set_ & ~RDONLY, propagation=propagation)
+    yield ops.Mount("tmpfs", "tmpfs", target, at, (("mode", "755"), *_context(spec)), set_ & ~RDONLY, propagation=propagation)
     for hierarchy in request.hierarchies:
         place = f"{target.rstrip('/')}/{hierarchy.name}"
         if own_namespace:
@@ -170,4 +179,4 @@ def compile_protections(linux: Linux) -> Iterator[ops.Operation]:
     for index, path in enumerate(linux.get("readonlyPaths") or []):
         yield ops.MakeReadonly(path, f"linux.readonlyPaths[{index}]")
     for index, path in enumerate(linux.get("maskedPaths") or []):
-        yield ops.Mask(path, f"linux.maskedPaths[{index}]")
+        yield ops.Mask(path, f"linux.maskedPaths[{index}]", linux.get("mountLabel", ""))

@@ -92,6 +92,8 @@ class Options:
             self.parameters = [item for item in self.parameters if item[0] != _WITHDRAWS.get(option)]
             return True
         key, equals, value = option.partition("=")
+        if key.endswith("context"):
+            value = value.strip('"')  # SELinux's: quotes keep the commas together for mount(2); fsconfig(2) has none
         self.parameters.append((key, value if equals else None))
         return not self.bind or option in SUPERBLOCK
 
@@ -105,7 +107,7 @@ class Options:
     @property
     def text(self) -> str:
         """The file system's own options as mount(2) takes them."""
-        return ",".join(key if value is None else f"{key}={value}" for key, value in self.parameters if key not in SUPERBLOCK)
+        return ",".join(_word(key, value) for key, value in self.parameters if key not in SUPERBLOCK)
 
 
 def _taken(option: str, set_: int, clear: int) -> tuple[int, int]:
@@ -118,3 +120,9 @@ def _taken(option: str, set_: int, clear: int) -> tuple[int, int]:
         return set_, clear
     sets, clears = ATTRIBUTES[option]
     return set_ & ~clears | sets, clear & ~sets | clears
+
+
+def _word(key: str, value: str | None) -> str:
+    if value is None:
+        return key
+    return f'{key}="{value}"' if key.endswith("context") else f"{key}={value}"

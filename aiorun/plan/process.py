@@ -21,6 +21,16 @@ RLIMITS = {
 }
 
 
+def join_keyring(process: Process, id: str) -> Iterator[ops.Operation]:
+    """The container's session keyring, which has the program's label."""
+    label = process.get("selinuxLabel")
+    if label:
+        yield ops.SetLabel("keyring", label, "process.selinuxLabel")
+    yield ops.JoinKeyring(f"_ses.{id}")
+    if label:
+        yield ops.SetLabel("keyring", "", "process.selinuxLabel")
+
+
 def profile_of(spec: Spec) -> Seccomp | None:
     """linux.seccomp, if there is one."""
     return spec.get("linux", {}).get("seccomp") or None
@@ -43,6 +53,9 @@ def compile_identity(process: Process, filter: ops.LoadSeccomp | None = None) ->
     comes before the report to the parent, who has to hand that on.
     """
     user = process.get("user", {})
+    for kind, member in (("AppArmor", "apparmorProfile"), ("SELinux", "selinuxLabel")):
+        if process.get(member):
+            yield ops.SetLabel(kind, str(process[member]), f"process.{member}")  # type: ignore[literal-required]
     if process.get("noNewPrivileges"):
         yield ops.SetNoNewPrivileges()
     if process.get("scheduler") or process.get("ioPriority"):

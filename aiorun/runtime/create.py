@@ -18,6 +18,7 @@ from aiorun.runtime.delete import claim, leave_resctrl
 from aiorun.runtime.hooks import hook_state, run_hooks
 from aiorun.runtime.init import (
     Child,
+    check_labels,
     check_preserved,
     check_terminal,
     connect_console,
@@ -123,6 +124,7 @@ class _Creation:
         plan, cgroup = await compile_for(self._id, self._spec, self._bundle, self._options, console=console, waiter=self._waiter)
         _check_rootfs(rootfs(self._spec, self._bundle))
         check_preserved(self._options.preserve)
+        check_labels(self._spec)
         directory, state = self._take_id(cgroup)
         files = {**files, **await self._open_files(plan, directory)}
         with directory.locked():

@@ -24,6 +24,7 @@ from aiorun.runtime import status as states
 from aiorun.runtime.compile import has_little_memory
 from aiorun.runtime.init import (
     Child,
+    check_labels,
     check_preserved,
     check_terminal,
     connect_console,
@@ -101,6 +102,7 @@ class Target:
             self.spec = exec_process(document, given, changes)
             check_terminal(self.terminal, console_socket=options.console_socket, detached=options.detached)
             check_preserved(options.preserve)
+            check_labels(self.spec)
         except BaseException:
             self.directory.close()
             raise

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aiorun.launch.failure import SpawnFailed
     from aiorun.launch.spawn import Spawned
     from aiorun.plan import Plan
-    from aiorun.spec.types import Process
+    from aiorun.spec.types import Process, Spec
     from aiorun.waiter import Waiter
     from aiorun.wire.protocol import Failed, Message
 
@@ -48,6 +48,15 @@ def check_preserved(number: int) -> None:
             inherited = False
         if not inherited:
             raise UsageError(f"--preserve-fds {number}: file descriptor {fd} is not open")
+
+
+def check_labels(spec: Spec) -> None:
+    """A security module that the document has a label for is on. Raises InvalidSpec."""
+    process = spec["process"]
+    if process.get("apparmorProfile") or process.get("selinuxLabel") or spec.get("linux", {}).get("mountLabel"):
+        from aiorun.runtime.labels import require_modules  # only here: on many hosts there are none
+
+        require_modules(spec)
 
 
 # --- the files that it is given

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 # (the property, the values of it that aiorun lacks: none named means all). `[]` is each item of an array,
 # `{}` each name in an object. An option is meant with its value, too: idmap is idmap=… as well.
-TABLE: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("process.apparmorProfile", ()),
-    ("process.selinuxLabel", ()),
-    ("linux.mountLabel", ()),
-)
+TABLE: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 _NOT_YET = "not supported yet by this version of aiorun"
 

@@ -355,10 +355,11 @@ class MakeReadonly(Operation):
 
 
 class Mask(Operation):
-    """Cover a file with /dev/null, a directory with an empty read-only tmpfs. A missing one is skipped."""
+    """Cover a file with /dev/null, a directory with an empty read-only tmpfs, of SELinux's `label`. A missing one is skipped."""
 
     target: str
     at: str
+    label: str = ""
 
     def describe(self) -> str:
         return f'mask "{self.target}" ({self.at})'
@@ -460,6 +461,17 @@ class SetMemoryPolicy(Operation):
 
     def describe(self) -> str:
         return f"set the memory policy {self.name} ({self.at})"
+
+
+class SetLabel(Operation):
+    """Tell a security module what the program is to be, or with the kind "keyring" a keyring that is made. proc_pid_attr(5)."""
+
+    kind: str  # "AppArmor", "SELinux", "keyring"
+    label: str
+    at: str
+
+    def describe(self) -> str:
+        return f'set the {self.kind} label "{self.label}" ({self.at})'
 
 
 class SetUmask(Operation):

@@ -27,7 +27,7 @@ from aiorun.store import Store
 from aiorun.waiter import PollWaiter, drive
 from tests.cgroups.test_runc_parity import limits
 from tests.conftest import Bundles, CommandLine, Config, need, need_root
-from tests.engines.test_podman import APPARMOR, Podman
+from tests.engines.test_podman import Podman
 from tests.runtime.test_cancelled import MANY, Cancelled, CancellingWaiter
 from tests.waiting import until
 
@@ -481,8 +481,6 @@ def test_a_scope_whose_cgroup_has_another_name_is_refused(slice: str) -> None:
 def test_podman_with_the_systemd_manager(slice: str) -> None:
     need_root()
     need("conmon")
-    if APPARMOR.exists() and APPARMOR.read_text() == "Y\n":
-        pytest.skip("this host has AppArmor: podman asks for a profile, which aiorun doesn't do yet")
     with tempfile.TemporaryDirectory(prefix="aiorun-") as where:  # podman wants a run root of 50 characters at most
         podman = Podman(Path(where), slice, manager="systemd")
         flags = ("--rm", "--pids-limit", "55", "--memory", "64m")

@@ -8,17 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from aiorun.spec.support import supports
 from tests.conftest import need, need_root
 from tests.engines.daemons import Containerd, Docker
-
-APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
-
-
-def need_no_profile() -> None:
-    """Engines ask for an AppArmor profile where the host has AppArmor."""
-    if APPARMOR.exists() and APPARMOR.read_text() == "Y\n" and not supports("process.apparmorProfile"):
-        pytest.skip("this host has AppArmor: engines ask for a profile, which aiorun doesn't do yet")
 
 
 @pytest.fixture
@@ -35,7 +26,6 @@ def containerd(cgroup_parent: str, leaves_nothing: None) -> Iterator[Containerd]
 @pytest.fixture
 def docker(cgroup_parent: str, leaves_nothing: None) -> Iterator[Docker]:
     need_root()
-    need_no_profile()
     for program in ("docker", "dockerd", "containerd", "ctr", "containerd-shim-runc-v2"):
         need(program)
     with tempfile.TemporaryDirectory(prefix="aiorun-") as where:

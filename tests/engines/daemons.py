@@ -10,14 +10,11 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from aiorun.spec.support import supports
 from tests.conftest import CHECKOUT, make_root_file_system, need
 from tests.leaks import mounts
 from tests.waiting import until
 
 AIORUN = str(CHECKOUT / ".venv" / "bin" / "aiorun")
-# The engines' own profile as soon as aiorun does profiles.
-SECCOMP = () if supports("linux.seccomp") else ("--security-opt", "seccomp=unconfined")
 _SHIM_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"  # containerd-shim-runc-v2, iptables, runc
 _SECONDS = 120
 _numbers = itertools.count(1)
@@ -131,7 +128,7 @@ class Docker:
     def run_argv(self, *words: str) -> list[str]:
         """`docker run` with these flags and command; `--` stands between them."""
         flags, command = words[: words.index("--")], words[words.index("--") + 1 :]
-        return self.argv("run", "--network", "none", *SECCOMP, *flags, "box", *command)
+        return self.argv("run", "--network", "none", *flags, "box", *command)
 
     def __call__(self, *words: str) -> Ended:
         return run(*(self.run_argv(*words[1:]) if words[0] == "run" else self.argv(*words)))

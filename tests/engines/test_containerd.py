@@ -83,3 +83,10 @@ def test_ten_at_once(containerd: Containerd) -> None:
     said = [(child.communicate(timeout=120)[0], child.returncode) for child in children]
     assert said == [(f"{n}\n", n) for n in range(10)]
     assert os.listdir(containerd.runtime_root) == []
+
+
+def test_the_default_profile_holds(containerd: Containerd) -> None:
+    ended = containerd(
+        "run", "--rm", "--seccomp", "--", "box", "sh", "-c", "grep Seccomp: /proc/self/status; mkdir /tmp/made && echo made"
+    )
+    assert ended.stdout == "Seccomp:\t2\nmade\n"

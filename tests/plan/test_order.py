@@ -36,7 +36,7 @@ def everything() -> dict[str, Any]:
     made["hooks"] = {
         kind: [HOOK] for kind in ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
     }
-    made["process"]["oomScoreAdj"] = 5
+    made["process"] |= {"oomScoreAdj": 5, "apparmorProfile": "profile"}
     made["process"]["scheduler"] = {"policy": "SCHED_BATCH"}
     made["process"]["ioPriority"] = {"class": "IOPRIO_CLASS_BE"}
     made["linux"] |= {"netDevices": {"eth0": {}}}
@@ -131,6 +131,8 @@ RULES = [
     ("SetRlimit", "ShedOurs", "the signals end a created init up to the program's start"),
     ("startContainer", "LoadSeccomp", "hooks aren't the filter's affair"),
     ("SetNoNewPrivileges", "LoadSeccomp", "a filter needs it, or a capability"),
+    ("PivotRoot", "SetLabel", "as in runc: what the runtime does isn't the profile's affair"),
+    ("SetLabel", "SetIds", "a module may let only root change it"),
     ("ShedOurs", "LoadSeccomp", "a profile has to allow execve alone of ours"),
     ("LoadSeccomp", "Execute", ""),
 ]

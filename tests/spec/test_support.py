@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aiorun.errors import UnsupportedSpec
-from aiorun.spec import check, default_document, unsupported
+from aiorun.spec import check, default_document, support, unsupported
 from aiorun.spec.support import TABLE
 from tests.spec.documents import FULL, Place, changed
 
@@ -32,13 +32,25 @@ def test_each_row_of_the_table_finds_its_property_in_a_document_that_has_all() -
         assert any(fault.startswith(first) for fault in faults), name
 
 
+LACKING = (
+    ("process.scheduler", ()),
+    ("mounts[].options[]", ("idmap",)),
+    ("linux.namespaces[].type", ("time",)),
+    ("linux.netDevices{}", ()),
+)
+
+
 @pytest.mark.parametrize(
     ("where", "value", "text"),
     [
-        (("process", "apparmorProfile"), "x", f"process.apparmorProfile: {NOT_YET}"),
+        (("process", "scheduler"), {"policy": "SCHED_BATCH"}, f"process.scheduler: {NOT_YET}"),
+        (("linux", "namespaces"), [{"type": "time", "path": "/x"}], f'linux.namespaces[0].type: "time" is {NOT_YET}'),
+        (("mounts", 1, "options"), ["ro", "idmap=uids=0-1-1"], f'mounts[1].options[1]: "idmap=uids=0-1-1" is {NOT_YET}'),
+        (("linux", "netDevices"), {"eth0": {}}, f'linux.netDevices["eth0"]: {NOT_YET}'),
     ],
 )
-def test_a_property_is_named_with_its_path(where: Place, value: object, text: str) -> None:
+def test_a_property_is_named_with_its_path(monkeypatch: pytest.MonkeyPatch, where: Place, value: object, text: str) -> None:
+    monkeypatch.setattr(support, "TABLE", LACKING)
     assert faults_of(changed(default_document(), where, value)) == [text]
 
 

@@ -115,7 +115,13 @@ ROWS = (
         "bound on themselves, read-only, with the flags they had; a missing one is skipped",
         "container/test_rootfs.py::test_read_only_paths_can_be_read_and_not_written_with_all_that_is_below",
     ),
-    Row("linux.mountLabel", "not yet", "", "SELinux"),
+    Row(
+        "linux.mountLabel",
+        "`context=` of each new file system but proc, sysfs, mqueue and cgroup's own, and of what masks a directory",
+        "plan/test_labels.py::test_the_mount_label_is_each_new_file_systems "
+        "container/test_labels.py::test_a_label_for_mounts_of_a_module_that_is_off_is_an_error",
+        "SELinux; an error without it",
+    ),
     Row(
         "linux.personality",
         "personality(2): LINUX and LINUX32; flags, of which the specification has none, are an error",

@@ -83,8 +83,20 @@ ROWS = (
         "written where set; else untouched",
         "container/test_identity.py::test_oom_score_adj_is_set_where_asked_for_and_else_inherited",
     ),
-    Row("process.apparmorProfile", "not yet", "", "AppArmor"),
-    Row("process.selinuxLabel", "not yet", "", "SELinux"),
+    Row(
+        "process.apparmorProfile",
+        "the program's profile from its execve on; an error where it isn't loaded",
+        "container/test_labels.py::test_the_program_runs_under_its_apparmor_profile "
+        "container/test_labels.py::test_a_profile_without_apparmor_is_an_error",
+        "AppArmor; an error without it",
+    ),
+    Row(
+        "process.selinuxLabel",
+        "the program's label from its execve on, and its session keyring's",
+        "plan/test_labels.py::test_selinuxs_labels_are_set_where_they_are_needed "
+        "container/test_labels.py::test_a_label_of_a_module_that_is_off_is_an_error",
+        "SELinux; an error without it",
+    ),
     Row(
         "process.scheduler",
         "sched_setattr(2), every policy and flag; what the policy doesn't have (a priority, a runtime) is an error",
