@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 class Operation(Record):
     """One step of an init. `describe()` is a line of `aiorun plan`, `complaint()` the first half of an error's sentence."""
 
+    sentence = ""  # with fields' names in braces
+
     def describe(self) -> str:
-        raise NotImplementedError
+        return self.sentence.format_map(self.__dict__)
 
     def complaint(self) -> str:
         """The same words, but where engines and people match others."""
@@ -35,8 +37,7 @@ class Trace(Operation):
     json: bool
     offset: int
 
-    def describe(self) -> str:
-        return "write the steps to the log"
+    sentence = "write the steps to the log"
 
 
 # --- namespaces and the process's surroundings
@@ -51,8 +52,7 @@ class JoinNamespace(Operation):
     path: str
     at: str
 
-    def describe(self) -> str:
-        return f'join the {self.kind} namespace "{self.path}" ({self.at})'
+    sentence = 'join the {kind} namespace "{path}" ({at})'
 
 
 class MakeTimeNamespace(Operation):
@@ -61,8 +61,7 @@ class MakeTimeNamespace(Operation):
     offsets: tuple[tuple[str, int, int], ...]
     at: str
 
-    def describe(self) -> str:
-        return f"make a time namespace ({self.at})"
+    sentence = "make a time namespace ({at})"
 
 
 class BecomeRoot(Operation):
@@ -70,8 +69,7 @@ class BecomeRoot(Operation):
 
     at: str
 
-    def describe(self) -> str:
-        return f"become root of the user namespace ({self.at})"
+    sentence = "become root of the user namespace ({at})"
 
 
 class CopyPages(Operation):
@@ -82,8 +80,7 @@ class CopyPages(Operation):
 
     at: str = "linux.resources.memory.limit"
 
-    def describe(self) -> str:
-        return f"copy the memory of the init ({self.at})"
+    sentence = "copy the memory of the init ({at})"
 
 
 class JoinCgroup(Operation):
@@ -97,8 +94,7 @@ class JoinCgroup(Operation):
     file: str = "tasks"
     at: str = "linux.cgroupsPath"
 
-    def describe(self) -> str:
-        return f'join the cgroup "{self.source}" ({self.at})'
+    sentence = 'join the cgroup "{source}" ({at})'
 
 
 class SetAffinity(Operation):
@@ -107,29 +103,25 @@ class SetAffinity(Operation):
     cpus: tuple[int, ...]
     at: str
 
-    def describe(self) -> str:
-        return f"set the CPU affinity ({self.at})"
+    sentence = "set the CPU affinity ({at})"
 
 
 class UnshareCgroup(Operation):
     """A cgroup namespace whose root is the cgroup that we are in by now."""
 
-    def describe(self) -> str:
-        return "make a cgroup namespace"
+    sentence = "make a cgroup namespace"
 
 
 class UnshareIpc(Operation):
     """An IPC namespace that belongs to the user namespace's root: its message queues show who made it."""
 
-    def describe(self) -> str:
-        return "make an ipc namespace"
+    sentence = "make an ipc namespace"
 
 
 class NewSession(Operation):
     """setsid: no terminal, a process group of our own."""
 
-    def describe(self) -> str:
-        return "make a session"
+    sentence = "make a session"
 
 
 class JoinKeyring(Operation):
@@ -137,15 +129,13 @@ class JoinKeyring(Operation):
 
     name: str
 
-    def describe(self) -> str:
-        return f'make the session keyring "{self.name}"'
+    sentence = 'make the session keyring "{name}"'
 
 
 class LoopbackUp(Operation):
     """Set `lo` of a new network namespace up."""
 
-    def describe(self) -> str:
-        return "set the loopback interface up"
+    sentence = "set the loopback interface up"
 
 
 class TakeDevice(Operation):
@@ -159,24 +149,21 @@ class TakeDevice(Operation):
     addresses: tuple[str, ...]
     at: str
 
-    def describe(self) -> str:
-        return f'take the network device "{self.source}" as "{self.name}" ({self.at})'
+    sentence = 'take the network device "{source}" as "{name}" ({at})'
 
 
 class SetHostname(Operation):
     name: str
     at: str = "hostname"
 
-    def describe(self) -> str:
-        return f'set the host name "{self.name}" ({self.at})'
+    sentence = 'set the host name "{name}" ({at})'
 
 
 class SetDomainname(Operation):
     name: str
     at: str = "domainname"
 
-    def describe(self) -> str:
-        return f'set the domain name "{self.name}" ({self.at})'
+    sentence = 'set the domain name "{name}" ({at})'
 
 
 class WriteSysctl(Operation):
@@ -186,8 +173,7 @@ class WriteSysctl(Operation):
     value: str
     at: str
 
-    def describe(self) -> str:
-        return f'set the sysctl "{self.path}" to "{self.value}" ({self.at})'
+    sentence = 'set the sysctl "{path}" to "{value}" ({at})'
 
 
 # --- the file system
@@ -214,8 +200,7 @@ class OpenRoot(Operation):
     shared: bool = False
     at: str = "root.path"
 
-    def describe(self) -> str:
-        return f'open the root file system "{self.source}" ({self.at})'
+    sentence = 'open the root file system "{source}" ({at})'
 
 
 class Mount(Operation):
@@ -237,8 +222,7 @@ class Mount(Operation):
     propagation: tuple[int, ...] = ()
     no_symlinks: bool = False  # /proc and /sys: CVE-2019-19921, CVE-2023-27561
 
-    def describe(self) -> str:
-        return f'mount "{self.source}" on "{self.target}" ({self.at})'
+    sentence = 'mount "{source}" on "{target}" ({at})'
 
 
 class CopyUp(Mount):
@@ -260,8 +244,7 @@ class Bind(Operation):
     no_symlinks: bool = False
     tree: str = ""
 
-    def describe(self) -> str:
-        return f'mount "{self.source}" on "{self.target}" ({self.at})'
+    sentence = 'mount "{source}" on "{target}" ({at})'
 
 
 class Remount(Operation):
@@ -275,16 +258,14 @@ class Remount(Operation):
     clear_all: int = 0
     propagation: tuple[int, ...] = ()
 
-    def describe(self) -> str:
-        return f'remount "{self.target}" ({self.at})'
+    sentence = 'remount "{target}" ({at})'
 
 
 class MakeDirectory(Operation):
     target: str
     at: str
 
-    def describe(self) -> str:
-        return f'make the directory "{self.target}" ({self.at})'
+    sentence = 'make the directory "{target}" ({at})'
 
 
 class MakeSymlink(Operation):
@@ -294,8 +275,7 @@ class MakeSymlink(Operation):
     target: str
     replace: bool = False
 
-    def describe(self) -> str:
-        return f'make the symbolic link "{self.target}" to "{self.text}"'
+    sentence = 'make the symbolic link "{target}" to "{text}"'
 
 
 class MakeDevice(Operation):
@@ -309,29 +289,25 @@ class MakeDevice(Operation):
     gid: int
     at: str
 
-    def describe(self) -> str:
-        return f'make the device "{self.target}" ({self.at})'
+    sentence = 'make the device "{target}" ({at})'
 
 
 class PivotRoot(Operation):
     """Make the root file system `/` and detach the host's. pivot_root(2)."""
 
-    def describe(self) -> str:
-        return "pivot to the root file system"
+    sentence = "pivot to the root file system"
 
 
 class MoveRoot(Operation):
     """The same where the host's root is an initramfs (--no-pivot): MS_MOVE and chroot."""
 
-    def describe(self) -> str:
-        return "move the root file system to /"
+    sentence = "move the root file system to /"
 
 
 class ChangeRoot(Operation):
     """chroot alone, where the container shares its mounts with the host."""
 
-    def describe(self) -> str:
-        return "change the root to the root file system"
+    sentence = "change the root to the root file system"
 
 
 class SealMount(Operation):
@@ -340,8 +316,7 @@ class SealMount(Operation):
     target: str
     at: str
 
-    def describe(self) -> str:
-        return f'make the mount on "{self.target}" read-only ({self.at})'
+    sentence = 'make the mount on "{target}" read-only ({at})'
 
 
 class MakeReadonly(Operation):
@@ -350,8 +325,7 @@ class MakeReadonly(Operation):
     target: str
     at: str
 
-    def describe(self) -> str:
-        return f'make "{self.target}" read-only ({self.at})'
+    sentence = 'make "{target}" read-only ({at})'
 
 
 class Mask(Operation):
@@ -361,8 +335,7 @@ class Mask(Operation):
     at: str
     label: str = ""
 
-    def describe(self) -> str:
-        return f'mask "{self.target}" ({self.at})'
+    sentence = 'mask "{target}" ({at})'
 
 
 class MakeConsole(Operation):
@@ -375,8 +348,7 @@ class MakeConsole(Operation):
     mount: bool
     at: str = "process.terminal"
 
-    def describe(self) -> str:
-        return f"make the terminal ({self.at})"
+    sentence = "make the terminal ({at})"
 
 
 # --- the parent's turn
@@ -385,8 +357,7 @@ class MakeConsole(Operation):
 class AskForHooks(Operation):
     """Let the parent run the prestart and createRuntime hooks, and wait for it."""
 
-    def describe(self) -> str:
-        return "wait for the runtime's hooks"
+    sentence = "wait for the runtime's hooks"
 
 
 class RunHook(Operation):
@@ -400,8 +371,7 @@ class RunHook(Operation):
     timeout: int  # seconds; 0: none
     state: dict[str, Any]  # without the pid, which the init knows
 
-    def describe(self) -> str:
-        return f'run the {self.kind} hook "{self.path}" (hooks.{self.kind}[{self.index}])'
+    sentence = 'run the {kind} hook "{path}" (hooks.{kind}[{index}])'
 
     def complaint(self) -> str:
         return f"error running {self.kind} hook #{self.index}"
@@ -413,8 +383,7 @@ class RunHook(Operation):
 class SetNoNewPrivileges(Operation):
     at: str = "process.noNewPrivileges"
 
-    def describe(self) -> str:
-        return f"set no_new_privs ({self.at})"
+    sentence = "set no_new_privs ({at})"
 
 
 class SetScheduler(Operation):
@@ -428,8 +397,7 @@ class SetScheduler(Operation):
     times: tuple[int, ...]
     at: str = "process.scheduler"
 
-    def describe(self) -> str:
-        return f"set the scheduler {self.name} ({self.at})"
+    sentence = "set the scheduler {name} ({at})"
 
 
 class SetIoPriority(Operation):
@@ -438,8 +406,7 @@ class SetIoPriority(Operation):
     priority: int
     at: str = "process.ioPriority"
 
-    def describe(self) -> str:
-        return f"set the I/O priority {self.priority} of {self.name} ({self.at})"
+    sentence = "set the I/O priority {priority} of {name} ({at})"
 
 
 class SetPersonality(Operation):
@@ -447,8 +414,7 @@ class SetPersonality(Operation):
     number: int
     at: str = "linux.personality"
 
-    def describe(self) -> str:
-        return f"set the execution domain {self.name} ({self.at})"
+    sentence = "set the execution domain {name} ({at})"
 
 
 class SetMemoryPolicy(Operation):
@@ -459,8 +425,7 @@ class SetMemoryPolicy(Operation):
     nodes: tuple[int, ...]
     at: str = "linux.memoryPolicy"
 
-    def describe(self) -> str:
-        return f"set the memory policy {self.name} ({self.at})"
+    sentence = "set the memory policy {name} ({at})"
 
 
 class SetLabel(Operation):
@@ -478,8 +443,7 @@ class SetUmask(Operation):
     mask: int
     at: str = "process.user.umask"
 
-    def describe(self) -> str:
-        return f"set the umask ({self.at})"
+    sentence = "set the umask ({at})"
 
 
 class DropBounding(Operation):
@@ -488,8 +452,7 @@ class DropBounding(Operation):
     keep: int
     at: str = "process.capabilities.bounding"
 
-    def describe(self) -> str:
-        return f"limit the bounding set ({self.at})"
+    sentence = "limit the bounding set ({at})"
 
 
 class ChangeDirectory(Operation):
@@ -498,8 +461,7 @@ class ChangeDirectory(Operation):
     target: str
     at: str = "process.cwd"
 
-    def describe(self) -> str:
-        return f'change the directory to "{self.target}" ({self.at})'
+    sentence = 'change the directory to "{target}" ({at})'
 
     def complaint(self) -> str:
         return f'chdir to cwd ("{self.target}") set in config.json failed'
@@ -511,8 +473,7 @@ class VerifyDirectory(Operation):
     target: str
     at: str = "process.cwd"
 
-    def describe(self) -> str:
-        return f'see that "{self.target}" lies inside the root ({self.at})'
+    sentence = 'see that "{target}" lies inside the root ({at})'
 
     def complaint(self) -> str:
         return f'chdir to cwd ("{self.target}") set in config.json failed'
@@ -526,8 +487,7 @@ class SetIds(Operation):
     groups: tuple[int, ...]
     at: str = "process.user"
 
-    def describe(self) -> str:
-        return f"set the user and groups ({self.at})"
+    sentence = "set the user and groups ({at})"
 
 
 class SetCapabilities(Operation):
@@ -539,8 +499,7 @@ class SetCapabilities(Operation):
     ambient: int
     at: str = "process.capabilities"
 
-    def describe(self) -> str:
-        return f"set the capabilities ({self.at})"
+    sentence = "set the capabilities ({at})"
 
 
 class SetRlimit(Operation):
@@ -549,8 +508,7 @@ class SetRlimit(Operation):
     hard: int
     at: str
 
-    def describe(self) -> str:
-        return f"set the limit ({self.at})"
+    sentence = "set the limit ({at})"
 
 
 class LoadSeccomp(Operation):
@@ -566,8 +524,7 @@ class LoadSeccomp(Operation):
     listener: bool
     at: str = "linux.seccomp"
 
-    def describe(self) -> str:
-        return f"load the seccomp filter ({self.at})"
+    sentence = "load the seccomp filter ({at})"
 
 
 # --- the program
@@ -578,8 +535,7 @@ class SetHome(Operation):
 
     uid: int
 
-    def describe(self) -> str:
-        return "look the home directory up"
+    sentence = "look the home directory up"
 
 
 class FindProgram(Operation):
@@ -589,8 +545,7 @@ class FindProgram(Operation):
     path: str
     at: str = "process.args[0]"
 
-    def describe(self) -> str:
-        return f'find the program "{self.name}" ({self.at})'
+    sentence = 'find the program "{name}" ({at})'
 
     def complaint(self) -> str:
         return f'exec: "{self.name}"'
@@ -599,8 +554,7 @@ class FindProgram(Operation):
 class Report(Operation):
     """Tell the parent that all went well, and wait until it has recorded that."""
 
-    def describe(self) -> str:
-        return "report to the parent"
+    sentence = "report to the parent"
 
 
 class AwaitStart(Operation):
@@ -608,8 +562,7 @@ class AwaitStart(Operation):
 
     fd: str
 
-    def describe(self) -> str:
-        return "wait for start"
+    sentence = "wait for start"
 
 
 class ShedOurs(Operation):
@@ -617,8 +570,7 @@ class ShedOurs(Operation):
 
     preserve: int
 
-    def describe(self) -> str:
-        return "reset the signals and close what is ours"
+    sentence = "reset the signals and close what is ours"
 
 
 class Execute(Operation):
