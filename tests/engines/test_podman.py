@@ -145,6 +145,51 @@ def test_a_terminal_has_its_size_its_keys_and_its_exit_code(podman: Podman, term
     assert child.wait() == 9
 
 
+def test_exec_has_its_output_its_exit_code_and_its_user(podman: Podman) -> None:
+    assert podman("run", "--detach", "--name", "box", "--env", "WORD=a", "--", "sleep", "1000").returncode == 0
+    script = "echo $WORD $MORE $HOME $PWD; id -u; cat; echo err >&2; exit 7"
+    flags = ("--interactive", "--env", "MORE=b", "--user", "1000", "--workdir", "/tmp")
+    ended = podman("exec", *flags, "box", "sh", "-c", script)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (7, "a b /tmp /tmp\n1000\n", "err\n")
+    assert podman("exec", "box", "sh", "-c", "kill -9 $$").returncode == 137
+    assert podman("exec", "--detach", "box", "sh", "-c", "echo made > /tmp/by-exec").returncode == 0
+    until(lambda: (podman.rootfs / "tmp" / "by-exec").exists(), "the detached process")
+    assert podman("rm", "--force", "--time", "0", "box").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "said"),
+    [
+        ("nosuch", 127, 'exec: "nosuch": executable file not found in $PATH'),
+        ("/etc/passwd", 126, 'exec: "/etc/passwd": permission denied'),
+    ],
+)
+def test_what_cannot_be_executed_has_the_exit_code_that_scripts_look_for(
+    podman: Podman, program: str, status: int, said: str
+) -> None:
+    assert podman("run", "--detach", "--name", "box", "--", "sleep", "1000").returncode == 0
+    ended = podman("exec", "box", program)
+    assert ended.returncode == status
+    assert said in ended.stderr.replace("\\", "")
+    assert podman("rm", "--force", "--time", "0", "box").returncode == 0
+
+
+def test_a_terminal_of_an_exec_has_its_size_its_keys_and_its_exit_code(
+    podman: Podman, terminal: Callable[..., PtyProcess]
+) -> None:
+    assert podman("run", "--detach", "--name", "box", "--", "sleep", "1000").returncode == 0
+    script = "tty; stty size; read line; echo got $line; exit 9"
+    child = terminal(podman.argv("exec", "-i", "-t", "box", "sh", "-c", script), size=(33, 99))
+    screen = b""
+    while b"/dev/pts/0" not in screen:
+        screen += child.read()
+    child.write(b"a word\r")
+    while b"got a word" not in screen:
+        screen += child.read()
+    assert child.wait() == 9
+    assert podman("rm", "--force", "--time", "0", "box").returncode == 0
+
+
 def test_the_default_root_is_left_empty(podman: Podman) -> None:
     # podman passes no --root
     before = set(os.listdir("/run/aiorun")) if os.path.isdir("/run/aiorun") else set()
