@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         ConsoleError,
         ContainerExists,
         ContainerNotFound,
+        CriuError,
         HookFailed,
         InitFailed,
         InvalidId,
@@ -73,8 +74,8 @@ _SUPERVISE = (
     "run",
 )
 _ERRORS = (
-    "AiorunError", "CgroupError", "ConsoleError", "ContainerExists", "ContainerNotFound", "HookFailed", "InitFailed",
-    "InvalidId", "InvalidSpec", "InvalidState", "LauncherDied", "ProtocolError", "UnsupportedSpec", "UsageError",
+    "AiorunError", "CgroupError", "ConsoleError", "ContainerExists", "ContainerNotFound", "CriuError", "HookFailed",
+    "InitFailed", "InvalidId", "InvalidSpec", "InvalidState", "LauncherDied", "ProtocolError", "UnsupportedSpec", "UsageError",
 )  # fmt: skip
 
 __all__ = [
@@ -88,6 +89,7 @@ __all__ = [
     "ContainerExists",
     "ContainerNotFound",
     "Created",
+    "CriuError",
     "Deleted",
     "Events",
     "Exit",

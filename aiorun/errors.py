@@ -71,6 +71,10 @@ class CgroupError(AiorunError):
     """A cgroup couldn't be made, limited or removed."""
 
 
+class CriuError(AiorunError):
+    """criu isn't installed, can't do what was asked for, or failed at it."""
+
+
 class ConsoleError(AiorunError):
     """A terminal couldn't be had or handed on."""
 

@@ -36,7 +36,8 @@ NEVER_EXECD = 0x40  # PF_FORKNOEXEC, linux/sched.h: set from fork to execve
 
 
 class State(Record):
-    """What is remembered of a container. `pid` 0: no init yet. `status` is creating or created: the rest is seen."""
+    """What is remembered of a container. `pid` 0: no init yet. `status` is creating, created, or running for one that
+    criu has restored, which never exec'd: the rest is seen."""
 
     oci_version: str
     id: str
@@ -53,6 +54,7 @@ class State(Record):
     annotations: dict[str, str] = {}
     hooks: dict[str, Any] = {}
     updated: dict[str, Any] = {}  # of linux.resources: what `update` has changed since
+    external_descriptors: list[str] = []  # what 0, 1 and 2 are, as /proc/PID/fd shows them: for a checkpoint's pipes
     no_new_keyring: bool = False
     resctrl: dict[str, str] = {}  # the aiorun.cgroups.resctrl.Group
 

@@ -187,6 +187,13 @@ def need(program: str) -> str:
     return found
 
 
+def need_criu() -> None:
+    """Skips the test, and says why, where criu isn't installed or can't work on this kernel."""
+    checked = subprocess.run([need("criu"), "check"], capture_output=True, text=True, check=False)
+    if checked.returncode:
+        pytest.skip(f"criu doesn't work here: {checked.stderr.strip().splitlines()[-1]}")
+
+
 @pytest.fixture
 def aiorun(root_dir: Path) -> CommandLine:
     """aiorun's command line, as root, with the test's own `--root`."""

@@ -89,6 +89,21 @@ COMMANDS = {
         ),
     ),
 }
+# As far as they come, for want of a container and of images.
+CRIU = modules("cli.criu_flags runtime.criu.images runtime.criu.messages runtime.criu.service plan.restore")
+COMMANDS |= {
+    "checkpoint nosuch": (
+        INIT,
+        modules("cli.checkpoint runtime.checkpoint runtime.create runtime.init console.signals wire.protocol", CRIU, PLAN, DELETE)
+        .union(modules("launch.failure linux._call linux.file linux.numbers linux.process linux.socket"))
+        .difference({"aiorun.cgroups.limits", "aiorun.cgroups.v1"}),
+    ),
+    "restore --detach nosuch": (
+        INIT,
+        modules("cli.restore runtime.restore runtime.run runtime.start", CRIU, CREATE)
+        - {"aiorun.cli.create", "aiorun.cgroups.devices"},
+    ),
+}
 # In this order, on one container.
 LIFE = {
     "create c": (INIT, CREATE),
@@ -134,7 +149,7 @@ def compare(found: set[str], listed: tuple[frozenset[str], frozenset[str]]) -> N
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_loads_what_is_listed(tmp_path: Path, bundle: Bundles, line: str) -> None:
-    if line == "plan":
+    if line == "plan" or line.startswith("restore"):
         need_cgroup_v1()
     directory = bundle()
     if line == "spec":

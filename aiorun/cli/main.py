@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # The order is that of the help. Only the module of the command that is asked for is imported.
 COMMANDS = {
     "check": ("check", "show what this host and a bundle lack"),
+    "checkpoint": ("checkpoint", "checkpoint a running container"),
     "create": ("create", "create a container"),
     "delete": ("delete", "delete a container and all that it holds"),
     "events": ("events", "show what a container uses, and when it lacks memory"),
@@ -27,6 +28,7 @@ COMMANDS = {
     "pause": ("pause", "stop all processes of a container where they are"),
     "plan": ("plan", "show what a bundle would do, step by step"),
     "ps": ("ps", "show the processes of a container"),
+    "restore": ("restore", "restore a container from a checkpoint"),
     "resume": ("resume", "let the processes of a paused container go on"),
     "run": ("run", "create, start, wait for, and delete a container"),
     "spec": ("spec", "create a new specification file"),
@@ -36,7 +38,7 @@ COMMANDS = {
 }
 
 # These clone an init out of their own interpreter, which therefore has to be a sealed one. CVE-2019-5736
-MAKE_INITS = frozenset({"create", "exec", "run"})
+MAKE_INITS = frozenset({"create", "exec", "restore", "run"})
 
 GLOBAL_FLAGS = (
     Flag(("debug",), BOOL, help="enable debug logging"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _EINVAL, _EPERM, _ENOSYS, _EROFS = 22, 1, 38, 30
 _LAST_CAPABILITY = 63
+_NULL = os.makedev(1, 3)
 
 
 def join_namespace(init: Init, step: ops.JoinNamespace) -> None:
@@ -118,7 +119,7 @@ def verify_directory(init: Init, step: ops.VerifyDirectory) -> None:
 
 def set_ids(init: Init, step: ops.SetIds) -> None:
     process.keep_capabilities(True)
-    _give_stdio_to(step.uid)
+    _give_stdio_to(init, step.uid)
     set_groups(init, step.groups)
     process.set_gid(step.gid)
     process.set_uid(step.uid)
@@ -144,17 +145,35 @@ def _may_not_set_groups(init: Init) -> bool:
         os.close(fd)
 
 
-def _give_stdio_to(uid: int) -> None:
-    """Let the user open /dev/stdout and its kind, which are its 0, 1, 2 again. As runc, /dev/null isn't touched."""
+def _give_stdio_to(init: Init, uid: int) -> None:
+    """Let the user open /dev/stdout and its kind, which are its 0, 1, 2 again. As in runc, /dev/null isn't touched."""
     for fd in (0, 1, 2):
         try:
             found = os.fstat(fd)
-            if found.st_uid == uid or found.st_rdev == os.makedev(1, 3):
-                continue
-            os.fchown(fd, uid, -1)
+            if found.st_rdev == _NULL:
+                _take_own_null(init, fd)
+            elif found.st_uid != uid:
+                os.fchown(fd, uid, -1)
         except OSError as error:
             if error.errno not in (_EINVAL, _EPERM, _EROFS, 9):  # not ours to give, or not there
                 raise
+
+
+def _take_own_null(init: Init, fd: int) -> None:
+    """The container's /dev/null for the host's, which no checkpoint could keep: it's on none of the container's mounts."""
+    if init.root < 0:
+        return
+    try:
+        found = root.resolve(init.root, "/dev/null", no_symlinks=True)
+        try:
+            if os.fstat(found).st_rdev == _NULL:
+                null = root.reopen(init.procfs, found, os.O_RDWR)
+                os.dup2(null, fd)
+                os.close(null)
+        finally:
+            os.close(found)
+    except OSError:
+        pass  # a container without one keeps ours
 
 
 def set_capabilities(init: Init, step: ops.SetCapabilities) -> None:

@@ -85,6 +85,7 @@ RARE: Mapping[str, Mapping[type[ops.Operation], str]] = {
         ops.UnshareIpc: "unshare_ipc",
         ops.MakeTimeNamespace: "make_time_namespace",
     },
+    "restore": {ops.CloseRoot: "close_root", ops.HandOn: "hand_on"},
 }
 
 _HUP, _INT, _QUIT, _TERM = 1, 2, 3, 15

@@ -90,11 +90,7 @@ def _surroundings(spec: Spec, request: Request, namespaces: Namespaces) -> Itera
     yield ops.NewSession()
     if request.little_memory:
         yield ops.CopyPages()
-    for hierarchy in request.hierarchies:
-        if hierarchy.joined:
-            yield ops.JoinCgroup(hierarchy.source)
-    if request.little_memory and request.unified:
-        yield ops.JoinCgroup(request.unified, "cgroup.procs")
+    yield from join_cgroups(request)
     yield from namespaces.enter()
     if not request.no_new_keyring:
         yield from join_keyring(spec["process"], request.id)
@@ -103,6 +99,15 @@ def _surroundings(spec: Spec, request: Request, namespaces: Namespaces) -> Itera
         from aiorun.plan.net_devices import compile_net_devices
 
         yield from compile_net_devices(net_devices, request, namespaces)
+
+
+def join_cgroups(request: Request) -> Iterator[ops.Operation]:
+    """Those that the init isn't born into."""
+    for hierarchy in request.hierarchies:
+        if hierarchy.joined:
+            yield ops.JoinCgroup(hierarchy.source)
+    if request.little_memory and request.unified:
+        yield ops.JoinCgroup(request.unified, "cgroup.procs")
 
 
 def _file_system(spec: Spec, request: Request, namespaces: Namespaces) -> Iterator[ops.Operation]:

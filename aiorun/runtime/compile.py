@@ -24,6 +24,14 @@ async def compile_for(
     id: str, spec: Spec, bundle: str, options: Options, *, console: bool, waiter: Waiter
 ) -> tuple[Plan, cgroups.Cgroup]:
     """The plan of a container on this host, and the cgroup that it would have. Raises InvalidSpec, CgroupError."""
+    request, cgroup = await request_for(id, spec, bundle, options, console=console, waiter=waiter)
+    return compile_plan(spec, request), cgroup
+
+
+async def request_for(
+    id: str, spec: Spec, bundle: str, options: Options, *, console: bool, waiter: Waiter
+) -> tuple[Request, cgroups.Cgroup]:
+    """What a plan has to know of this host, and the cgroup that the container would have. Raises CgroupError."""
     host = cgroups.layout()
     linux = spec.get("linux", {})
     cgroups_path = linux.get("cgroupsPath")
@@ -54,7 +62,7 @@ async def compile_for(
         preserve=options.preserve,
         **(_net_devices(net_devices) if net_devices else {}),
     )
-    return compile_plan(spec, request), cgroup
+    return request, cgroup
 
 
 def _net_devices(devices: Iterable[str]) -> dict[str, Any]:

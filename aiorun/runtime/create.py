@@ -29,7 +29,7 @@ from aiorun.runtime.init import (
     set_oom_score,
     told,
 )
-from aiorun.runtime.process import SIGKILL, kill, write_pid_file
+from aiorun.runtime.process import SIGKILL, describe_streams, kill, write_pid_file
 from aiorun.store import State
 from aiorun.undo import Undo
 from aiorun.wire.protocol import Failed, Listener, Proceed, Ready, RunHooks
@@ -92,7 +92,7 @@ async def create(
         from aiorun.runtime.notify import with_notify_socket
 
         spec = with_notify_socket(spec, store.notify_directory(id))
-    creation = _Creation(store, id, spec, bundle, options, waiter, spawner)
+    creation = Creation(store, id, spec, bundle, options, waiter, spawner)
     try:
         return await creation.run(dict(files or {}))
     except BaseException as error:
@@ -102,7 +102,7 @@ async def create(
         creation.close()
 
 
-class _Creation:
+class Creation:
     """One create on its way: what it made so far, so that it can be undone."""
 
     def __init__(
@@ -122,10 +122,26 @@ class _Creation:
         console = "console" in files or bool(self._options.console_socket)
         _check_rights(self._spec)
         plan, cgroup = await compile_for(self._id, self._spec, self._bundle, self._options, console=console, waiter=self._waiter)
-        _check_rootfs(rootfs(self._spec, self._bundle))
+        check_rootfs(rootfs(self._spec, self._bundle))
         check_preserved(self._options.preserve)
         check_labels(self._spec)
-        directory, state = self._take_id(cgroup)
+        directory, state, init, files = await self._make_init(plan, cgroup, files)
+        await self._prepare(init, plan, files)
+        await self._converse(init, state)
+        raise_hard_limits(self._spec["process"], init.pid)
+        state = state.replace(status="created")
+        with directory.locked():
+            directory.write(state)
+        await self._answer(init)
+        await init.say(Proceed())
+        self._init = None
+        return Created(state, init.pidfd)
+
+    async def _make_init(
+        self, plan: Plan, cgroup: cgroups.Cgroup, files: dict[str, int]
+    ) -> tuple[Directory, State, Child, dict[str, int]]:
+        """The container's directory and cgroup, and an init that waits for its first Proceed, with all its files."""
+        directory, state = self._take_id(cgroup, files)
         files = {**files, **await self._open_files(plan, directory)}
         with directory.locked():
             directory.check_not_removing()  # who removes the container removes the cgroup that is there then
@@ -142,16 +158,13 @@ class _Creation:
         if cgroup.unit is not None:
             await self._enclose(cgroup, init.pid, directory)
             self._limit(cgroup)
-        await self._prepare(init, plan, files)
-        await self._converse(init, state)
-        raise_hard_limits(self._spec["process"], init.pid)
-        state = state.replace(status="created")
-        with directory.locked():
-            directory.write(state)
-        await self._answer(init)
-        await init.say(Proceed())
-        self._init = None
-        return Created(state, init.pidfd)
+        if self._resctrl:
+            from aiorun.cgroups import resctrl
+
+            group = resctrl.Group(**self._resctrl)
+            resctrl.make(self._spec["linux"]["intelRdt"], group)
+            resctrl.add(group, init.pid)
+        return directory, state, init, files
 
     async def _prepare(self, init: Child, plan: Plan, files: dict[str, int]) -> None:
         """What only we may do for an init that waits for its first Proceed."""
@@ -173,15 +186,9 @@ class _Creation:
             from aiorun.runtime.net_devices import move
 
             move(plan, init.pid, files.get("ns:network", -1))
-        if self._resctrl:
-            from aiorun.cgroups import resctrl
-
-            group = resctrl.Group(**self._resctrl)
-            resctrl.make(self._spec["linux"]["intelRdt"], group)
-            resctrl.add(group, init.pid)
         set_oom_score(self._spec["process"], init.pid)
 
-    def _take_id(self, cgroup: cgroups.Cgroup) -> tuple[Directory, State]:
+    def _take_id(self, cgroup: cgroups.Cgroup, files: Mapping[str, int]) -> tuple[Directory, State]:
         """The id's directory, with a state from the first moment on, so that whoever comes after a SIGKILL can clean up."""
         linux = self._spec.get("linux", {})
         namespaces = linux.get("namespaces") or []
@@ -200,6 +207,7 @@ class _Creation:
             hooks={kind: hooks for kind, hooks in (self._spec.get("hooks") or {}).items() if hooks},
             no_new_keyring=self._options.no_new_keyring,
             resctrl=self._resctrl,
+            external_descriptors=describe_streams(files),
         )
         directory = self._store.make(self._id)
         self._directory, self._state = directory, state
@@ -356,7 +364,7 @@ def _resctrl_group(rdt: IntelRdt, id: str) -> dict[str, str]:
     return dict(resctrl.locate(rdt, id).__dict__)
 
 
-def _check_rootfs(path: str) -> None:
+def check_rootfs(path: str) -> None:
     """In runc's words: a directory, and not by a link, which the container could have laid."""
     try:
         mode = os.lstat(path).st_mode

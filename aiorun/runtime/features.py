@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 # Options that mean more than a flag; those in support.TABLE aren't there yet.
 _MOUNT_EXTENSIONS = ("idmap", "ridmap")
-_UNSAFE_ANNOTATIONS = ("org.systemd.property.",)  # they change what is done: their names, or what these begin with
+_UNSAFE_ANNOTATIONS = (
+    "org.criu.config",
+    "org.systemd.property.",
+)  # they change what is done: their names, or what these begin with
 
 
 def document(*, checkpoint: bool, libseccomp: str = "") -> dict[str, Any]:

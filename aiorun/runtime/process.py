@@ -11,6 +11,8 @@ from aiorun.waiter import POLLIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiorun.store import State
     from aiorun.waiter import Waiter
 
@@ -74,6 +76,12 @@ def reap_child(pidfd: int) -> int | None:
         return None
     code, signal = ended
     return code if signal is None else 128 + signal
+
+
+def describe_streams(files: Mapping[str, int]) -> list[str]:
+    """What an init's standard streams are, ours where `files` names none: "pipe:[123]", "/dev/null"."""
+    numbers = [files.get(name, number) for number, name in enumerate(("stdin", "stdout", "stderr"))]
+    return [os.readlink(f"/proc/self/fd/{number}") for number in numbers]
 
 
 def write_pid_file(path: str, pid: int) -> None:

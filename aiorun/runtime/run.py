@@ -16,7 +16,7 @@ from aiorun.undo import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from aiorun.launch.spawn import Spawner
     from aiorun.runtime.create import Created
@@ -58,6 +58,30 @@ async def run_foreground(
     With process.terminal our own terminal is the program's: raw meanwhile, restored on every way out. Signals are passed on.
     On an error nothing is left.
     """
+
+    async def make(options: Options, files: dict[str, int]) -> Created:
+        return await create(store, id, spec, bundle, options, waiter=waiter, spawner=spawner, files=files)
+
+    async def begin(waiter: Waiter) -> None:
+        await start(store, id, waiter=waiter)
+
+    return await in_foreground(store, id, spec, options, make, begin, waiter=waiter, keep=keep, subreaper=subreaper, warn=warn)
+
+
+async def in_foreground(
+    store: Store,
+    id: str,
+    spec: Spec,
+    options: Options,
+    make: Callable[[Options, dict[str, int]], Awaitable[Created]],
+    begin: Callable[[Waiter], Awaitable[None]] | None,
+    *,
+    waiter: Waiter,
+    keep: bool = False,
+    subreaper: bool = True,
+    warn: Callable[[str], None] | None = None,
+) -> int:
+    """What `make` makes and `begin` lets begin, to its end: see run_foreground. Without `begin` it runs already."""
     if subreaper:
         set_child_subreaper(True)
     options = Options(**{**options.__dict__, "detached": False})
@@ -70,12 +94,12 @@ async def run_foreground(
             front = Front(closing)
             files = {"console": front.console}
             options = Options(**{**options.__dict__, "rows": front.rows, "columns": front.columns})
-        created = await create(store, id, spec, bundle, options, waiter=waiter, spawner=spawner, files=files)
+        created = await make(options, files)
         closing.add(lambda: os.close(created.pidfd))
         listening = _listening(store.notify_directory(id), options, closing, waiter)
         with console_signals.Signals() as signals:  # also while destroying: an impatient second ^C leaves no half of a container
             try:
-                status = await _in_front(store, id, created, front, listening, signals)
+                status = await _in_front(begin, created, front, listening, signals)
             except BaseException:
                 await waiter.shield(_destroy(store, created, waiter))
                 raise
@@ -96,15 +120,19 @@ def _listening(directory: str, options: Options, closing: Undo, waiter: Waiter) 
 
 
 async def _in_front(
-    store: Store, id: str, created: Created, front: Front | None, waiter: Waiter, signals: console_signals.Signals
+    begin: Callable[[Waiter], Awaitable[None]] | None,
+    created: Created,
+    front: Front | None,
+    waiter: Waiter,
+    signals: console_signals.Signals,
 ) -> int:
-    passing_on = console_signals.PassingOn(waiter, created.pidfd, signals)
+    if front is not None:
+        front.attach()
+    if begin is not None:
+        await begin(console_signals.PassingOn(waiter, created.pidfd, signals))
     if front is None:
-        await start(store, id, waiter=passing_on)
         await console_signals.forward_until_exit(waiter, created.pidfd, signals)
     else:
-        front.attach()
-        await start(store, id, waiter=passing_on)
         await front.serve(waiter, created.pidfd, signals)
     status = reap_child(created.pidfd)
     if status is None:

@@ -28,7 +28,7 @@ def status(state: State) -> str:
         return CREATING
     if load(state.cgroup_paths).frozen():
         return PAUSED
-    return CREATED if seen[1] else RUNNING
+    return CREATED if seen[1] and state.status == CREATED else RUNNING
 
 
 def oom_killed(state: State) -> bool:

@@ -583,6 +583,28 @@ class Execute(Operation):
         return f'exec "{self.args[0]}"'
 
 
+# --- the restore of a checkpoint, after which criu is what the init becomes
+
+
+class CloseRoot(Operation):
+    """Take the root file system's mount away again, with all that was mounted on it; what was made in it stays."""
+
+    source: str
+    at: str = "root.path"
+
+    def describe(self) -> str:
+        return f'unmount the root file system "{self.source}" ({self.at})'
+
+
+class HandOn(Operation):
+    """Give the files `names` the numbers from 3 on, for the program that comes next. After Report, since all others move."""
+
+    names: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"hand {', '.join(self.names)} on to the program"
+
+
 OPERATIONS: dict[str, type[Operation]] = {
     kind.__name__: kind
     for kind in list(globals().values())

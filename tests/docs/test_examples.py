@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aiorun.cli.main import COMMANDS
-from tests.conftest import CHECKOUT, Bundles, need, need_root
+from tests.conftest import CHECKOUT, Bundles, need, need_criu, need_root
 from tests.docs.shell import Command, Shell, matches, parse
 from tests.docs.tables import DOCUMENTS
 
@@ -53,8 +53,13 @@ PREPARE = {
     "exec": ["aiorun create --bundle quiet web"],
     "kill": ["aiorun create --bundle quiet web"],
     "list": ["aiorun create --bundle quiet web"],
+    "checkpoint": ["aiorun run --detach --bundle mybundle web </dev/null >/dev/null 2>&1"],
     "pause": ["aiorun create --bundle quiet web"],
     "ps": ["aiorun create --bundle quiet web"],
+    "restore": [
+        "aiorun run --detach --bundle mybundle web </dev/null >/dev/null 2>&1",
+        "aiorun checkpoint --image-path saved web",
+    ],
     "resume": ["aiorun create --bundle quiet web", "aiorun pause web"],
     "start": ["aiorun create --bundle quiet web"],
     "state": ["aiorun create --bundle quiet web"],
@@ -64,7 +69,11 @@ PREPARE = {
 
 @pytest.mark.parametrize("name", [*COMMANDS, "help"])
 def test_the_examples_of_help_work(name: str, shell: Shell, bundle: Bundles, tmp_path: Path) -> None:
-    bundle(terminal=True, change=without_cgroup).rename(tmp_path / "mybundle")
+    if name in ("checkpoint", "restore"):
+        need_criu()
+        bundle(args=["sleep", "100"], change=without_cgroup).rename(tmp_path / "mybundle")
+    else:
+        bundle(terminal=True, change=without_cgroup).rename(tmp_path / "mybundle")
     bundle(args=["sleep", "100"], change=without_cgroup).rename(tmp_path / "quiet")
     for line in PREPARE.get(name, []):
         assert shell.run(Command(line)) == ("", 0)
