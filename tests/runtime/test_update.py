@@ -19,6 +19,8 @@ from aiorun.waiter import PollWaiter, drive
 from tests.cgroups.test_runc_parity import limits
 from tests.conftest import Bundles, CommandLine, Config, need_root
 from tests.runtime.life import await_death, refused
+from tests.runtime.steps import steps_of
+from tests.runtime.test_meanwhile import create, first, nothing_left, standing
 
 Containers = Callable[..., str]
 START: Config = {
@@ -158,6 +160,36 @@ def test_an_update_that_fails_changes_nothing(
     everything = {"pids": {"limit": 5}, "blockIO": {"weight": 100}, **change}
     assert error in refused(aiorun("update", "-r", "-", id, input=json.dumps(everything)))
     assert (limits(directories(made)), (aiorun.root / id / "state.json").read_text()) == before
+
+
+def test_settings_of_v1_are_put_back_too(aiorun: CommandLine, bundle: Bundles, container: Containers) -> None:
+    if layout().version == V2:
+        pytest.skip("this host has cgroup v2")
+    made = bundle({"linux": {"resources": START}}, args=["sleep", "1000"])
+    id = container(made)
+    before = limits(directories(made))
+    change = {"memory": {"disableOOMKiller": True, "swappiness": 10, "reservation": 1 << 25}, "cpu": {"quota": 1}}
+    assert "linux.resources.cpu.quota to 1" in refused(aiorun("update", "-r", "-", id, input=json.dumps(change)))
+    assert limits(directories(made)) == before
+    assert "oom_kill_disable 0\n" in before["memory: memory.oom_control"]
+    del change["cpu"]
+    aiorun("update", "-r", "-", id, input=json.dumps(change), check=True)
+    assert "oom_kill_disable 1\n" in limits(directories(made))["memory: memory.oom_control"]
+
+
+def test_an_update_that_is_late_for_a_delete_changes_nothing(
+    aiorun: CommandLine, bundle: Bundles, cgroup_parent: str, tmp_path: Path
+) -> None:
+    made = bundle({"linux": {"resources": START}}, args=["sleep", "1000"])
+    create(aiorun, made)
+    steps = steps_of(aiorun, "delete", "x", after=f'{aiorun.root}/x"', log=tmp_path / "log")
+    create(aiorun, made)
+    before = limits(directories(made))
+    with standing(aiorun, first(steps, "flock", "LOCK_UN"), "delete", "x", where=tmp_path) as delete:
+        assert refused(aiorun("update", "--pids-limit", "5", "x")) == "the container is being deleted"
+        assert limits(directories(made)) == before
+        assert delete.go_on().returncode == 0
+    assert nothing_left(aiorun, cgroup_parent)
 
 
 def test_an_update_is_recorded_with_those_before_it(aiorun: CommandLine, bundle: Bundles, container: Containers) -> None:
