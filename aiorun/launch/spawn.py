@@ -8,6 +8,8 @@ from aiorun.init.main import executors, run
 from aiorun.launch.failure import SpawnFailed
 from aiorun.linux import process, socket
 from aiorun.linux.pidfd import pidfd_send_signal, reap
+from aiorun.wire.ops import JoinNamespace
+from aiorun.wire.plan import Plan
 from aiorun.wire.record import Record
 
 TYPE_CHECKING = False
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from _socket import socket as Socket
     from collections.abc import Mapping
     from typing import Protocol
-
-    from aiorun.wire.plan import Plan
 
     class Spawner(Protocol):
         """Makes inits: in this process, or through the launcher. Lifecycles don't know which."""
@@ -86,6 +86,9 @@ def clone_init(plan: Plan, files: dict[str, int], channel: Socket, *, flags: int
 
     With CLONE_PARENT in `flags` they are our parent's children. Raises SpawnFailed.
     """
+    if plan.join_pid and not _may_come_back():
+        joins = (JoinNamespace("pid", process.CLONE_NEWPID, plan.join_pid, plan.join_pid, "linux.namespaces"),)
+        plan = Plan(**{**plan.__dict__, "join_pid": "", "joins": joins})
     trees: dict[str, int] = {}
     if plan.trees:
         from aiorun.launch.idmap import make_trees
@@ -97,6 +100,18 @@ def clone_init(plan: Plan, files: dict[str, int], channel: Socket, *, flags: int
     finally:
         for fd in trees.values():
             os.close(fd)
+
+
+def _may_come_back() -> bool:
+    """Whether we could join our own pid namespace again. Not if it is the host's, and we are root of another one. setns(2)."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        process.setns(own, process.CLONE_NEWPID)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(own)
 
 
 def _clone_init(plan: Plan, files: dict[str, int], channel: Socket, flags: int) -> tuple[int, int, tuple[int, ...]]:

@@ -197,6 +197,31 @@ def test_exec(runtime: UsersCommandLine, user: User, terminal: Callable[..., Pty
         runtime("delete", "--force", "x")
 
 
+def test_root_of_a_user_namespace_alone_needs_no_other(aiorun: UsersCommandLine, user: User) -> None:
+    """As rootless podman calls us, and its pods: pid namespaces are joined from which there's no way back to the host's."""
+
+    def plain(config: Config) -> None:
+        config["linux"]["namespaces"] = [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network")]
+        del config["linux"]["uidMappings"], config["linux"]["gidMappings"]
+
+    made = user.bundle(plain, args=["sleep", "1000"])
+    command = " ".join(aiorun.argv()[-1:])
+    joining = user.bundle(plain, args=["sh", "-c", "echo $$ $(cat /proc/1/comm)"])
+    script = f"""
+        {command} run --detach --bundle {made} x </dev/null >/dev/null 2>&1 || exit 1
+        {command} exec x sh -c 'id -u; cat /proc/1/comm; ls /dev/null'
+        pid=$({command} ps --format json x | tr -d '[] ')
+        sed -i 's,"type": "pid","type": "pid"\\, "path": "/proc/'$pid'/ns/pid",' {joining}/config.json
+        {command} run --bundle {joining} y
+        {command} delete --force x
+    """
+    ended = user.run([need("unshare"), "--user", "--map-root-user", "--mount", "sh", "-c", script], check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    first, second, third, (number, name) = [line.split() for line in ended.stdout.splitlines()]
+    assert (first, second, third, name) == (["0"], ["sleep"], ["/dev/null"], "sleep")
+    assert int(number) > 1
+
+
 # --- ids
 
 
