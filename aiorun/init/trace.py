@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from aiorun.init.state import Init
 
 LONGEST = 4096  # bytes of a line: PIPE_BUF, what one write(2) to a pipe brings whole. pipe(7)
+_LAST = "; what follows is not told"
 
 
 def begin(init: Init, step: ops.Trace) -> None:
@@ -33,9 +34,11 @@ class _Trace:
 
     def __call__(self, step: ops.Operation) -> None:
         now = time.time()
-        self._write(f"init: {(now - self._started) * 1000:.3f} ms: {step.describe()}", now)
+        # A profile need not allow what we do to tell of it: the last line before a filter is our last.
+        last = type(step) is ops.LoadSeccomp
+        self._write(f"init: {(now - self._started) * 1000:.3f} ms: {step.describe()}{_LAST if last else ''}", now)
         # Whoever reads a pipe to its end (engines do) waits for us to close it, and we are about to wait for a start.
-        if not self._is_file and type(step) is ops.AwaitStart:
+        if last or (not self._is_file and type(step) is ops.AwaitStart):
             os.close(self._fd)
             self._init.trace = None
 

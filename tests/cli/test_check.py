@@ -12,7 +12,6 @@ import pytest
 
 from aiorun.linux import probe
 from aiorun.linux.process import CLONE_NEWNS, CLONE_NEWUSER
-from aiorun.spec.support import TABLE
 from tests.cli.program import AIORUN, PYTHON, run
 from tests.conftest import CHECKOUT, Bundles, CommandLine, need_root
 
@@ -221,14 +220,6 @@ def test_a_cgroup_in_use_is_needed_free(aiorun: CommandLine, bundle: Bundles, cg
         assert needed(findings("--bundle", second, status=1)) == [("cgroup", ["linux.cgroupsPath"])]
     finally:
         aiorun("delete", "--force", "c", check=True)
-
-
-def test_what_aiorun_does_not_do_yet_is_needed(bundle: Bundles) -> None:
-    need_root()
-    if "process.scheduler" not in [name for name, _ in TABLE]:
-        pytest.skip("aiorun does all")
-    found = findings("--bundle", bundle({"process": {"scheduler": {"policy": "SCHED_BATCH"}}}), status=1)
-    assert needed(found) == [("config.json", ["process.scheduler"])]
 
 
 def test_a_bundle_without_a_document_is_told_how_to_get_one(tmp_path: Path) -> None:

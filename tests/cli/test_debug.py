@@ -172,3 +172,19 @@ def test_the_steps_of_an_exec_are_told_too(aiorun: CommandLine, bundle: Bundles,
     assert steps(log)[-1] == 'exec "true"'
     assert any(step.startswith("join the mount namespace") for step in steps(log))
     aiorun("delete", "--force", "c", check=True)
+
+
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+def test_a_filter_is_not_met_by_what_tells_of_it(
+    aiorun: CommandLine, bundle: Bundles, tmp_path: Path, no_new_privileges: bool
+) -> None:
+    """A profile that kills for what the log alone needs: without --debug the container runs, so it does with it."""
+    rule = {"names": ["write", "clock_gettime", "poll"], "action": "SCMP_ACT_KILL_PROCESS"}
+    if not no_new_privileges:
+        rule["names"] = ["clock_gettime", "poll"]  # the fifo is written to below the filter
+    seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    directory = bundle({"process": {"noNewPrivileges": no_new_privileges}, "linux": {"seccomp": seccomp}})
+    log = tmp_path / "log"
+    aiorun("--debug", "--log", log, "--log-format", "json", "run", "--bundle", directory, "c", check=True)
+    assert steps(log)[-1] == "load the seccomp filter (linux.seccomp); what follows is not told"
+    aiorun("--debug", "run", "--bundle", directory, "c", check=True)

@@ -173,9 +173,15 @@ def _find(name: str) -> str:
 
 
 def _systemd() -> Finding:
-    if os.path.isdir("/run/systemd/system"):  # sd_booted(3)
-        return Finding("systemd", "runs")
-    return Finding("systemd", "doesn't run here", ABSENT, "do without --systemd-cgroup: aiorun makes the cgroups itself")
+    from aiorun.cgroups.systemd.bus import check_running, connect
+    from aiorun.waiter import PollWaiter, drive
+
+    try:
+        check_running()
+        drive(connect(PollWaiter(), user=os.geteuid() != 0)).close()
+    except AiorunError as error:
+        return Finding("systemd", str(error), ABSENT, "do without --systemd-cgroup: aiorun makes the cgroups itself")
+    return Finding("systemd", "answers")
 
 
 def _criu() -> Finding:
