@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from ptyprocess import PtyProcess
 
@@ -25,6 +26,11 @@ COMMAND_SECONDS = 60  # no command takes this long: it hangs
 Config = dict[str, Any]
 Change = Config | Callable[[Config], object] | None
 _numbers = itertools.count(1)
+
+
+# On a machine that is busy an example may take as long as it likes.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:
