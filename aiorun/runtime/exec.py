@@ -124,7 +124,6 @@ class Prepared:
     def __init__(self, child: Child, cgroup: cgroups.Cgroup, waiter: Waiter) -> None:
         self.pid, self.pidfd = child.pid, child.pidfd
         self._child, self._cgroup, self._waiter = child, cgroup, waiter
-        self._oom_kills = cgroup.oom_kills()
 
     async def start(self) -> None:
         """Let the program begin; returns once it has been executed. Raises InitFailed, ProtocolError: then it is dead.
@@ -153,9 +152,9 @@ class Prepared:
         except ProcessLookupError:
             return False
 
-    def saw_oom_kills(self) -> bool:
-        """Whether the kernel killed something in the container for want of memory since it was prepared."""
-        return self._cgroup.oom_kills() > self._oom_kills
+    def oom_kills(self) -> int:
+        """How many of the container's processes the kernel killed for want of memory so far."""
+        return self._cgroup.oom_kills()
 
     def is_frozen(self) -> bool:
         """Whether the container is paused, so that nothing in it dies until it goes on (cgroup v1)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aiorun.cgroups import load
+from aiorun.errors import CgroupError, reason
 from aiorun.store import identity
 
 TYPE_CHECKING = False
@@ -26,9 +27,16 @@ def status(state: State) -> str:
         return STOPPED
     if state.status == CREATING:
         return CREATING
-    if load(state.cgroup_paths).frozen():
+    if _is_frozen(state):
         return PAUSED
     return CREATED if seen[1] and state.status == CREATED else RUNNING
+
+
+def _is_frozen(state: State) -> bool:
+    try:
+        return load(state.cgroup_paths).frozen()
+    except OSError as error:
+        raise CgroupError(f'see whether "{state.id}" is paused: {reason(error)}') from None
 
 
 def oom_killed(state: State) -> bool:

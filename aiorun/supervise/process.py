@@ -59,6 +59,7 @@ class Process:
         self._prepared, self._waiter = prepared, waiter
         self._exit: Exit | None = None
         self._started = False
+        self._oom_kills = prepared.oom_kills()
 
     def __repr__(self) -> str:
         return f"<aiorun.Process pid {self.pid}>"
@@ -87,7 +88,7 @@ class Process:
     def _ended(self) -> Exit:
         if self._exit is None:
             ended = end_of_child(self.pidfd)
-            oom_killed = ended is not None and ended[1] == SIGKILL and self._prepared.saw_oom_kills()
+            oom_killed = ended is not None and ended[1] == SIGKILL and self._prepared.oom_kills() > self._oom_kills
             self._exit = Exit(*ended, oom_killed=oom_killed) if ended else Exit(None, None, known=False)
         return self._exit
 
