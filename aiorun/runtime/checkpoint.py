@@ -40,6 +40,11 @@ class CheckpointOptions(images.ImageOptions):
     status_fd: int = -1
     page_server: tuple[str, int] | None = None  # address, port
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the container does, after the dump."""
+        return self.leave_running or self.pre_dump
+
 
 async def checkpoint(
     store: Store,
@@ -48,9 +53,15 @@ async def checkpoint(
     *,
     waiter: Waiter,
     warn: Callable[[str], None] | None = None,
-    created: str = "",
 ) -> None:
-    """Dump the container into `options.images`; unless it is to go on, it is deleted then.
+    """Dump the container into `options.images`; unless it is to go on, it is deleted then. Raises what `dump` raises."""
+    state = await dump(store, id, options, waiter=waiter)
+    if not options.goes_on:
+        await delete(store, id, waiter=waiter, force=True, warn=warn, created=state.created)
+
+
+async def dump(store: Store, id: str, options: CheckpointOptions, *, waiter: Waiter, created: str = "") -> State:
+    """The same, and leave what is left of the container to the caller.
 
     With `created` only the container that was created then. If criu fails, or we are cancelled before it is done, the
     container goes on. Raises ContainerNotFound, InvalidState, CriuError, AiorunError.
@@ -67,9 +78,8 @@ async def checkpoint(
         try:
             await _dump(criu, state, spec, options, closing, waiter)
         finally:
-            await waiter.shield(criu.end())
-    if not (options.leave_running or options.pre_dump):
-        await delete(store, id, waiter=waiter, force=True, warn=warn, created=state.created)
+            await waiter.shield(criu.end(patience=None))  # killed half-way it would leave the processes stopped for ever
+    return state
 
 
 def _refuse(state: State) -> None:

@@ -191,9 +191,13 @@ class _Restoration(Creation):
     def _take_charge_of(self, pid: int) -> None:
         """The container's first process, a child of ours: from now on, undoing means to kill and reap it."""
         if self._init is None and self._cgroup is not None:
+            try:
+                pidfd = pidfd_open(pid)
+            except ProcessLookupError:
+                raise CriuError("criu named a process that is not there") from None
             ours, theirs = socket.pair()  # nobody to talk to
             theirs.close()
-            self._init = Child(Spawned(pid, pidfd_open(pid), ours), self._waiter, self._cgroup.oom_kills)
+            self._init = Child(Spawned(pid, pidfd, ours), self._waiter, self._cgroup.oom_kills)
             self._closing.add(self._init.close)
 
     def _hand_over(self, master: int) -> None:

@@ -22,6 +22,7 @@ from aiorun.spec import check_resources
 from aiorun.supervise import events
 from aiorun.supervise.attend import attend
 from aiorun.supervise.exit import Exit
+from aiorun.supervise.images import with_paths
 from aiorun.supervise.process import ProcessBlock, ProcessOptions, changes_of
 from aiorun.supervise.streams import DEVNULL, PIPE
 from aiorun.trio_waiter import TrioWaiter
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from aiorun.spec.types import Spec
     from aiorun.store import State, Store
     from aiorun.supervise.exit import Result
+    from aiorun.supervise.images import CheckpointOptions
     from aiorun.supervise.process import Prepare
     from aiorun.supervise.streams import PtyStream, Redirection, Size, Stdio
 
@@ -285,6 +287,21 @@ class Container:
             raise InvalidState("container not paused")
         pausing.resume(self._store, self.id, created=self._state.created)
         self._hub.tell(events.Resumed(self.id))
+
+    @enable_ki_protection
+    async def checkpoint(self, images: str | os.PathLike[str], **options: Unpack[CheckpointOptions]) -> None:
+        """Save its processes as they are in the directory `images`, for `Runtime.restore`, and delete it. Also one of trio's.
+
+        It goes on with `leave_running`, and with `pre_dump`, which saves memory alone; also if criu fails, and after a cancel
+        before it is done. Raises CriuError, InvalidState for one that doesn't run, ContainerNotFound, AiorunError.
+        """
+        await trio.lowlevel.checkpoint()
+        from aiorun.runtime import checkpoint as checkpointing  # only here: few supervisors have criu
+
+        chosen = checkpointing.CheckpointOptions(**with_paths(images, options))
+        await checkpointing.dump(self._store, self.id, chosen, waiter=self._waiter, created=self._state.created)
+        if not chosen.goes_on:
+            await self._waiter.shield(self._delete(force=True))
 
     @enable_ki_protection
     async def update(self, resources: Mapping[str, object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -19,8 +19,9 @@ from aiorun.spec import check, read, require_process, require_root, unsupported
 from aiorun.store import Store
 from aiorun.supervise.attend import attend
 from aiorun.supervise.container import Container
-from aiorun.supervise.events import Created, Events, FailedHook, Hub
+from aiorun.supervise.events import Created, Events, FailedHook, Hub, Started
 from aiorun.supervise.exit import Result
+from aiorun.supervise.images import Images, RestoreOptions, with_paths
 from aiorun.supervise.streams import DEVNULL, PIPE, Stdio
 from aiorun.trio_waiter import TrioWaiter
 
@@ -124,22 +125,19 @@ class Runtime:
             return await self._create(id, document, directory, options, stdin, stdout, stderr)
 
     async def _create(
-        self,
-        id: str,
-        document: Spec,
-        directory: str,
-        options: Options,
-        *redirections: Redirection,
+        self, id: str, document: Spec, directory: str, options: Options, *redirections: Redirection, images: Images | None = None
     ) -> Container:
+        arguments = (self._store, id, document, directory, options)
         with Stdio(*redirections, terminal=document["process"].get("terminal", False)) as stdio:
+            doing: Any = {"waiter": self._waiter, "spawner": self._launcher, "files": stdio.files}
             try:
-                created = await create(
-                    self._store, id, document, directory, options, waiter=self._waiter, spawner=self._launcher, files=stdio.files
-                )
+                created = await (create(*arguments, **doing) if images is None else images.restore(*arguments, **doing))
             except HookFailed as failure:
                 self._hub.tell(FailedHook(id, str(failure)))
                 raise
             self._hub.tell(Created(id))
+            if images is not None:
+                self._hub.tell(Started(id))
             container = Container(
                 self._store, created.state, created.pidfd, spec=document, waiter=self._waiter, hub=self._hub, prepare=self.prepare
             )
@@ -149,6 +147,35 @@ class Runtime:
                 await container.aclose()
                 raise
             return container
+
+    @enable_ki_protection
+    async def restore(
+        self,
+        id: str,
+        images: str | os.PathLike[str],
+        *,
+        bundle: str | os.PathLike[str] | None = None,
+        spec: Mapping[str, object] | None = None,
+        stdin: Redirection = DEVNULL,
+        stdout: Redirection = None,
+        stderr: Redirection = None,
+        **options: Unpack[RestoreOptions],
+    ) -> Container:
+        """Make a container from what `Container.checkpoint` saved in the directory `images`. It runs. A checkpoint of trio's.
+
+        `bundle` or `spec` is what it was made from. What it had as pipes for standard streams is replaced by the three, which are
+        as `create` has them; one with a terminal has it again as `Container.terminal`. A cancel or an error leaves nothing.
+        Raises CriuError, and what `create` raises.
+        """
+        await trio.lowlevel.checkpoint()
+        document, directory = _document(bundle, spec, None)
+        chosen = Options(detached=False, systemd_cgroup=self._systemd_cgroup)
+        async with nullcontext() if document.get("hooks") else self._turns:
+            if self._closed:
+                raise InvalidState(f'restore "{id}": the Runtime is closed')
+            return await self._create(
+                id, document, directory, chosen, stdin, stdout, stderr, images=Images(with_paths(images, options))
+            )
 
     def container(self, id: str, *, grace: float = 0, **options: Unpack[CreateOptions]) -> ContainerBlock:
         """`async with runtime.container("id", …) as job`: a container that lasts as long as the block.

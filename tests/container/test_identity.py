@@ -293,3 +293,10 @@ def test_nothing_but_the_standard_streams_reaches_the_program(sandbox: Sandbox) 
         os.close(read)
         os.close(write)
     assert seen == ["0", "1", "2", "3"]  # 3 is ls's own, of the directory
+
+
+def test_dev_null_as_a_standard_stream_is_the_containers_own(ours: Sandbox) -> None:
+    """Not the host's, which is on none of its mounts: no checkpoint could keep that. (A `runc run` hands pipes on instead.)"""
+    find = r"id=$(sed -n 's/^mnt_id:[^0-9]*//p' /proc/self/fdinfo/$fd)"
+    script = f'for fd in 0 2; do {find}; grep -c "^$id " /proc/self/mountinfo; done'
+    assert ours({}, script, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == "1\n1"

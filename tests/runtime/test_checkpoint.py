@@ -419,3 +419,67 @@ def test_an_id_that_is_taken_is_refused(runtime: CommandLine, bundle: Bundles, w
     assert refused(ended) == "container with given ID already exists"
     assert runtime.state("c")["status"] == "running"
     runtime("delete", "--force", "c", check=True)
+
+
+# --- killed on the way
+
+MOMENTS = [0.05, 0.15, 0.3, 0.5, 0.8, 1.2, 1.8, 2.5]  # seconds: some of them are in the middle, on any machine
+
+
+def killed_after(runtime: CommandLine, seconds: float, *command: str | Path, output: int) -> None:
+    """Run a command that gets SIGKILL after so long, if it needs that long."""
+    with runtime.popen(*command, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def criu_is_gone(images: Path) -> bool:
+    """It works in the directory of the images, as long as it works."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{pid}/cwd") == str(images):
+                return False
+        except OSError:
+            pass  # gone meanwhile
+    return True
+
+
+def test_a_restore_that_is_killed_can_be_cleaned_up_and_done_again(
+    aiorun: CommandLine, criu: None, bundle: Bundles, world: World, cgroup_parent: str
+) -> None:
+    made = bundle(writable(), args=COUNT)
+    output = world.run(aiorun, made)
+    output.line()
+    world.checkpoint(aiorun)
+    for seconds in MOMENTS:
+        command = ("restore", "--detach", "--bundle", made, "--image-path", world.images, "c")
+        killed_after(aiorun, seconds, *command, output=output.theirs)
+        aiorun("delete", "--force", "c", check=True)
+        assert refused(aiorun("state", "c")) == "container does not exist"
+        until(lambda: criu_is_gone(world.images), "criu to end")
+        assert cgroups_of(cgroup_parent) == []
+        assert mounts_below(made) == []
+    assert int(world.restore(aiorun, made).line()) > 0
+    aiorun("delete", "--force", "c", check=True)
+
+
+def test_a_checkpoint_that_is_killed_leaves_a_container_that_runs_or_one_that_is_saved(
+    aiorun: CommandLine, criu: None, bundle: Bundles, world: World, cgroup_parent: str
+) -> None:
+    made = bundle(writable(), args=COUNT)
+    for seconds in MOMENTS:
+        output = world.run(aiorun, made)
+        output.line()
+        killed_after(aiorun, seconds, "checkpoint", "--image-path", world.images, "c", output=output.theirs)
+        until(lambda: criu_is_gone(world.images), "criu to end")
+        ended = aiorun("state", "c")
+        status = json.loads(ended.stdout)["status"] if ended.returncode == 0 else ""
+        assert status in ("running", "stopped", "")
+        if status == "running":
+            now = int(output.line())
+            until(lambda: int(output.line()) > now + 20, "the container to go on")  # noqa: B023
+        aiorun("delete", "--force", "c", check=True)
+        assert cgroups_of(cgroup_parent) == []
+    assert mounts_below(made) == []

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _LIMIT = 1 << 16  # bytes of an answer
 _OLDEST = 31500  # external pid namespaces, the freezer of cgroup v2, status-ready
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # engines call us without one
-_PATIENCE = 10.0  # seconds that a criu has to undo what it began
+_PATIENCE = 10.0  # seconds that a restore has to undo what it began
 _RESET = [signal for signal in range(1, 32) if signal not in (9, 19)]
 
 
@@ -141,16 +141,16 @@ class Criu:
     async def _how_it_ended(self) -> str:
         return f"criu ended with status {await self.end()} before it answered"
 
-    async def end(self) -> int | None:
+    async def end(self, *, patience: float | None = _PATIENCE) -> int | None:
         """Let it go, and wait until it has ended: its exit status, None if it isn't ours to know.
 
         One that is in the middle of its work sees us gone at the next stage, and undoes what it did: a dump lets the container
-        go on. Only one that doesn't end gets KILL, which may leave a container's processes as they are then.
+        go on. One that hasn't ended after `patience` seconds gets KILL, which leaves processes as they are then.
         """
         if self.pidfd < 0:
             return None
         self._connection.close()
-        if not await self._waiter.wait_any({self.pidfd: POLLIN}, _PATIENCE):
+        if not await self._waiter.wait_any({self.pidfd: POLLIN}, patience):
             send(self.pidfd, SIGKILL)
             await self._waiter.wait_any({self.pidfd: POLLIN})
         status = reap_child(self.pidfd)
