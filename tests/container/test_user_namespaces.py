@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ptyprocess import PtyProcess
 
-from tests.conftest import Bundles, CommandLine, Config, need, need_root
+from tests.conftest import CHECKOUT, Bundles, CommandLine, Config, need, need_root
 from tests.container.configs import both, mounting, namespaces
 from tests.container.conftest import Sandbox
 from tests.container.users import COUNT, FIRST, MappedBundles, joining
@@ -312,6 +312,41 @@ def test_exec_has_a_terminal_there(runtime: CommandLine, bundle: Bundles, termin
         assert (child.wait(), said.split()) == (7, [b"0"])
     finally:
         runtime("delete", "--force", "x")
+
+
+SUPERVISOR = """
+import os, sys, trio, aiorun
+
+async def main():
+    async with aiorun.Runtime(root=sys.argv[1]) as runtime:
+        for number in range(3):
+            async with runtime.container(f"job{number}", bundle=sys.argv[2], stdout=aiorun.PIPE) as job:
+                await job.start()
+                print((await job.stdout.receive_some()).decode(), (await job.wait()).code)
+        try:
+            await runtime.create("wrong", bundle=sys.argv[3])
+        except aiorun.AiorunError as error:
+            print("refused" if "join the user namespace" in str(error) else error)
+    for task in os.listdir("/proc/self/task"):
+        print("children", open(f"/proc/self/task/{task}/children").read().split())
+
+trio.run(main)
+"""
+
+
+def test_the_library_joins_too_and_reaps_the_joiners(bundle: Bundles, pod: int, tmp_path: Path) -> None:
+    """There the joiner is a child of the supervisor's, cloned by the launcher."""
+    made = bundle(joining(pod, "net"), args=["sh", "-c", "readlink /proc/self/ns/net"])
+    wrong = bundle(joining(os.getpid()))
+    script = tmp_path / "supervisor.py"
+    script.write_text(SUPERVISOR)
+    argv = [str(CHECKOUT / ".venv/bin/python"), str(script), str(tmp_path / "supervised"), str(made), str(wrong)]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    link = os.readlink(f"/proc/{pod}/ns/net")
+    lines = ended.stdout.split("\n")
+    assert ended.stdout.split()[:6] == [link, "0"] * 3, ended.stderr
+    assert "refused" in lines
+    assert {line for line in lines if line.startswith("children")} == {"children []"}
 
 
 # --- time
