@@ -113,6 +113,7 @@ def run(plan: Plan, execute: Executors, files: dict[str, int], channel: Socket, 
         seal.shut()
         _take_stdio(files)
         init = Init(files, channel)
+        init.parent_is_user = not closed
         seal.keep_only(init, channel.fileno(), plan.preserve)
         os.umask(0o022)
         init.await_sources() if ops.BecomeRoot in execute else init.await_proceed()

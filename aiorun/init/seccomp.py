@@ -23,8 +23,15 @@ def load_seccomp(init: Init, step: ops.LoadSeccomp) -> None:
         flags |= seccomp.FLAGS[name]
     if step.privileged:
         process.raise_effective_set()  # setuid has cleared it. SetCapabilities comes next, and makes it what it is to be
+    # A parent without rights over us can take the listener only while we are dumpable. Nobody else sees us in a new pid
+    # namespace; in another one our files would be open to whoever is the same user there: CVE-2016-9962.
+    opened = step.listener and init.parent_is_user and os.getpid() == 1
+    if opened:
+        process.set_dumpable(True)
     listener = seccomp.load(program, flags)
     if step.listener:
         init.say(Listener(listener))
         init.await_proceed()
         os.close(listener)
+    if opened:
+        process.set_dumpable(False)

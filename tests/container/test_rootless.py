@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -17,7 +18,9 @@ from ptyprocess import PtyProcess
 from tests import leaks
 from tests.conftest import CHECKOUT, Change, Config, need, need_root
 from tests.container.conftest import Mounts
+from tests.container.test_seccomp import MKDIR, NNP, rule, seccomp
 from tests.rootless import COUNT, FIRST, GID, NAME, UID, User, UsersCommandLine, ranges
+from tests.seccomp_agent import Agent
 from tests.waiting import until
 
 
@@ -80,6 +83,38 @@ def test_the_rootless_document_works_as_it_stands(runtime: UsersCommandLine) -> 
     assert lines[:2] == ["0", "0"]
     assert [line.split() for line in lines[2:4]] == [["0", str(UID), "1"], ["0", str(GID), "1"]]
     assert lines[4:] == ["deny", "0", "runc"]
+
+
+@pytest.mark.parametrize("nnp", NNP)
+def test_a_seccomp_filter_is_loaded(runtime: UsersCommandLine, nnp: bool) -> None:
+    change = seccomp(rule(MKDIR, "ERRNO", errnoRet=errno.ENOTTY), nnp=nnp)
+    lines = said(runtime, change, "mkdir /tmp/made 2>&1; grep Seccomp: /proc/self/status").splitlines()
+    assert (os.strerror(errno.ENOTTY) in lines[0], lines[1].split()) == (True, ["Seccomp:", "2"])
+
+
+@pytest.mark.parametrize("nnp", NNP)
+def test_a_seccomp_listener_is_handed_on(runtime: UsersCommandLine, user: User, nnp: bool) -> None:
+    supervisor = Agent(user.home / "agent", lambda _number: errno.ENOTTY)
+    os.chown(user.home / "agent", UID, GID)
+    try:
+        change = seccomp(rule(MKDIR, "NOTIFY"), nnp=nnp, listenerPath=str(user.home / "agent"))
+        assert os.strerror(errno.ENOTTY) in said(runtime, change, "mkdir /tmp/made 2>&1; true")
+        assert supervisor.calls == 1
+    finally:
+        supervisor.close()
+
+
+def test_an_init_is_closed_again_once_its_listener_is_handed_on(aiorun: UsersCommandLine, user: User) -> None:
+    """proc(5): what isn't dumpable is root's in /proc."""
+    supervisor = Agent(user.home / "agent", lambda _number: 0)
+    os.chown(user.home / "agent", UID, GID)
+    try:
+        change = seccomp(rule(["prctl", "mkdir"], "NOTIFY"), listenerPath=str(user.home / "agent"))
+        aiorun("create", "--bundle", user.bundle(change), "x", check=True)
+        assert os.stat(f"/proc/{aiorun.state('x')['pid']}/environ").st_uid == 0
+    finally:
+        aiorun("delete", "--force", "x")
+        supervisor.close()
 
 
 def test_a_whole_life(runtime: UsersCommandLine, user: User) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import tempfile
@@ -15,7 +16,10 @@ from ptyprocess import PtyProcess
 from tests.conftest import CHECKOUT, Bundles, CommandLine, Config, need, need_root
 from tests.container.configs import both, mounting, namespaces
 from tests.container.conftest import Sandbox
+from tests.container.test_seccomp import MKDIR, NNP, rule, seccomp
 from tests.container.users import COUNT, FIRST, MappedBundles, joining
+from tests.seccomp_agent import Agents
+from tests.seccomp_agent import agent as agent
 from tests.waiting import until
 
 MAPS = [["0", str(FIRST), str(COUNT)]]
@@ -408,3 +412,23 @@ def test_offsets_that_make_no_sense_are_an_error(ours: Sandbox, change: Config, 
     error = ours.refuses(change)
     assert "linux.timeOffsets" in error
     assert reason in error
+
+
+# --- seccomp
+
+
+@pytest.mark.parametrize("nnp", NNP)
+@pytest.mark.parametrize("uid", [0, 7])
+def test_a_filter_is_loaded_with_the_capabilities_of_the_namespace(sandbox: Sandbox, uid: int, nnp: bool) -> None:
+    change = seccomp(rule(MKDIR, "ERRNO", errnoRet=errno.ENOTTY), nnp=nnp)
+    change["process"]["user"] = {"uid": uid, "gid": uid}
+    lines = sandbox(change, "mkdir /tmp/made 2>&1; grep Seccomp: /proc/self/status").splitlines()
+    assert (os.strerror(errno.ENOTTY) in lines[0], lines[1].split()) == (True, ["Seccomp:", "2"])
+
+
+@pytest.mark.parametrize("nnp", NNP)
+def test_a_listener_comes_out_of_the_namespace(ours: Sandbox, tmp_path: Path, agent: Agents, nnp: bool) -> None:
+    supervisor = agent(lambda _number: errno.ENOTTY)
+    change = seccomp(rule(MKDIR, "NOTIFY"), nnp=nnp, listenerPath=str(tmp_path / "agent"))
+    assert os.strerror(errno.ENOTTY) in ours(change, "mkdir /tmp/made 2>&1; true")
+    assert supervisor.calls == 1

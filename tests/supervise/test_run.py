@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import trio
 
 import aiorun
 from aiorun import Exit, Result
+from tests.conftest import Config
 from tests.runtime.life import dead
 from tests.supervise.conftest import Jobs, Leftovers
 
@@ -106,3 +108,14 @@ async def test_run_refuses_what_nobody_would_serve(runtime: aiorun.Runtime, jobs
     with pytest.raises(aiorun.InitFailed, match=r"nosuch"):
         await runtime.run(jobs("nosuch"), bundle=jobs.bundle)
     assert not root_dir.exists() or os.listdir(root_dir) == []
+
+
+async def test_a_spec_with_a_seccomp_profile_has_its_filter(runtime: aiorun.Runtime, jobs: Jobs) -> None:
+    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOTTY}
+    change: Config = {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}}}
+    for nnp in (False, True):
+        change["process"] = {"noNewPrivileges": nnp}
+        spec = jobs("sh", "-c", "mkdir /tmp/made; grep Seccomp: /proc/self/status", change=change)
+        result = await runtime.run(spec, bundle=jobs.bundle, capture_output=True)
+        assert result.stdout == b"Seccomp:\t2\n"
+        assert os.strerror(errno.ENOTTY).encode() in (result.stderr or b"")
