@@ -26,7 +26,7 @@ from aiorun.spec import read
 from aiorun.store import Store
 from aiorun.waiter import PollWaiter, drive
 from tests.cgroups.test_runc_parity import limits
-from tests.conftest import Bundles, CommandLine, Config, need, need_root
+from tests.conftest import CHECKOUT, Bundles, CommandLine, Config, make_root_file_system, need, need_root
 from tests.engines.test_podman import Podman
 from tests.runtime.test_cancelled import MANY, Cancelled, CancellingWaiter
 from tests.waiting import until
@@ -527,3 +527,54 @@ def test_a_cancelled_create_leaves_no_unit(slice: str, root_dir: Path, systemd_b
         drive(delete(store, "x", waiter=PollWaiter(), force=True))
         break
     assert waits > 3, "systemd is waited for"
+
+
+# --- a user's own systemd: VM_FLAGS=--user scripts/test-vm …
+
+
+def users_bundle(where: Path, command: CommandLine, cgroups_path: str) -> Path:
+    """What `aiorun spec --rootless` writes, on a root file system of busybox, with limits that a user's systemd may set."""
+    make_root_file_system(where / "rootfs")
+    command("spec", "--rootless", "--bundle", where, check=True)
+    config = Bundles.read(where)
+    config["process"] |= {"terminal": False, "args": ["sleep", "1000"]}
+    config["linux"] |= {"cgroupsPath": cgroups_path, "resources": {"pids": {"limit": 33}, "memory": {"limit": 1 << 27}}}
+    Bundles.write(where, config)
+    return where
+
+
+def test_a_users_container_is_a_scope_of_his_own_systemd(slice: str, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root")
+    ours = CommandLine(str(CHECKOUT / ".venv" / "bin" / "aiorun"), tmp_path / "root")
+    theirs = CommandLine(need("runc"), tmp_path / "runc-root")
+    shown = []
+    for runtime, name in ((theirs, "theirs"), (ours, "ours")):
+        made = users_bundle(tmp_path / name, ours, f"user.slice:{slice.removesuffix('.slice')}:{name}")
+        runtime("--systemd-cgroup", "run", "--detach", "--bundle", made, name, check=True)
+        try:
+            unit = show(scope(slice, name))
+            pid = runtime.state(name)["pid"]
+            assert cgroup_of(pid) == unit["ControlGroup"]
+            assert f"/user@{os.geteuid()}.service/user.slice/" in unit["ControlGroup"]
+            runtime("exec", name, "true", check=True)
+            runtime("update", "--pids-limit", "44", name, check=True)
+            shown.append(compared(show(scope(slice, name))))
+            assert Path(f"/sys/fs/cgroup{unit['ControlGroup']}/pids.max").read_text() == "44\n"
+        finally:
+            runtime("delete", "--force", name, check=True)
+        assert show(scope(slice, name))["LoadState"] == "not-found"
+    assert shown[1] == shown[0]
+
+
+def test_a_users_container_without_a_path_is_in_his_user_slice(slice: str, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root")
+    aiorun = CommandLine(str(CHECKOUT / ".venv" / "bin" / "aiorun"), tmp_path / "root")
+    made = users_bundle(tmp_path / "bundle", aiorun, "")
+    id = f"test-{os.getpid()}"
+    aiorun("--systemd-cgroup", "create", "--bundle", made, id, check=True)
+    try:
+        assert show(f"aiorun-{id}.scope")["Slice"] == "user.slice"
+    finally:
+        aiorun("delete", id, check=True)
