@@ -195,6 +195,23 @@ def test_a_joined_pid_namespace_is_the_clones_affair() -> None:
     assert "JoinNamespace" not in order(made)
 
 
+def test_who_may_make_no_cgroup_stays_in_his_own_and_shows_it_read_only_or_not_at_all() -> None:
+    """CVE-2023-25809: where a bound /sys shows the host's, some of it may be the caller's to write."""
+    made = document()
+    for mount in made["mounts"]:
+        if mount["type"] == "cgroup":
+            mount["options"] = ["rw"]
+    theirs = (HIERARCHIES[0], Hierarchy("pids", "pids", "/sys/fs/cgroup/pids", joined=False))
+    assert [step.source for step in steps(made, hierarchies=theirs) if type(step).__name__ == "JoinCgroup"] == [theirs[0].source]
+    shown = {step.source: step.set & 1 for step in steps(made, hierarchies=theirs) if type(step).__name__ == "Bind"}
+    assert shown == {theirs[0].source: 0, theirs[1].source: 1}
+    unified = [step for step in steps(made, outside=True) if getattr(step, "target", "") == "/sys/fs/cgroup"]
+    assert [type(step).__name__ for step in unified] == ["Mask"]
+    made["linux"]["namespaces"].append({"type": "cgroup"})
+    unified = [step for step in steps(made, outside=True) if getattr(step, "target", "") == "/sys/fs/cgroup"]
+    assert [(type(step).__name__, step.kind) for step in unified] == [("Mount", "cgroup2")]
+
+
 PATHS = [{"type": kind, "path": f"/ns/{kind}"} for kind in ("user", "mount", "pid", "network", "time", "cgroup")]
 
 
