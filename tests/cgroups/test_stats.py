@@ -103,7 +103,8 @@ def test_a_watch_is_ready_when_something_was_killed_for_want_of_memory_and_only_
             assert (poll.poll(0), watch.take()) == ([], 0)
             hog(small)
             assert poll.poll(10_000)
-            until(lambda: watch.take() == 1, "the kernel's count")
+            until(watch.take, "the kernel's count")
+            watch.take()  # v1 may tell of one again while it is dying
     finally:
         watch.close()
 

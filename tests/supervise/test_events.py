@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 import aiorun
+from aiorun.cgroups import V1, layout
 from aiorun.supervise import events as module
 from aiorun.supervise.events import Event, Events
 from tests.conftest import CommandLine
@@ -108,7 +109,11 @@ async def test_each_kill_for_want_of_memory_is_told_and_before_the_end(runtime: 
         assert (await job.wait()) == aiorun.Exit(None, signal.SIGKILL, oom_killed=True)
     runtime.close()
     told = [type(event).__name__ for event in await rest(stream)]
-    assert told == ["Created", "Started", "Oom", "Oom", "Exited", "Deleted", "Created", "Started", "Oom", "Exited", "Deleted"]
+    first, second = told[: told.index("Deleted") + 1], told[told.index("Deleted") + 1 :]
+    for names, kills in ((first, 2), (second, 1)):
+        ooms = names.count("Oom")
+        assert names == ["Created", "Started", *["Oom"] * ooms, "Exited", "Deleted"]
+        assert ooms == kills or (layout().version == V1 and ooms > kills)  # v1 may tell of one again while it is dying
 
 
 async def test_what_a_container_uses_is_told_at_intervals(runtime: aiorun.Runtime, jobs: Jobs) -> None:
@@ -118,10 +123,13 @@ async def test_what_a_container_uses_is_told_at_intervals(runtime: aiorun.Runtim
         runtime.events(stats_every=0.01) as stream,
     ):
         await job.start()
-        told = [event for event in await read(stream, 21) if isinstance(event, aiorun.Stats)]
+        told: list[aiorun.Stats] = []
+        seconds: list[float] = []
+        while len(told) < 20 or seconds[-1] == seconds[0]:
+            told += [event for event in await read(stream, 1) if isinstance(event, aiorun.Stats)]
+            seconds = [event.cpu_seconds for event in told if event.id == "busy"]
         assert {event.id for event in told} == {"busy", "created"}
-        seconds = [event.cpu_seconds for event in told if event.id == "busy"]
-        assert seconds == sorted(seconds) and seconds[-1] > seconds[0]
+        assert seconds == sorted(seconds)
         now = await job.stats()
         assert (now.id, now.processes) == ("busy", 1)
         assert now.cpu_seconds >= seconds[-1] and now.memory_bytes > 0
@@ -255,7 +263,8 @@ async def test_an_end_that_is_seen_before_the_want_of_memory_is_told_after_it(ru
         assert poll.poll(30_000)  # no task runs meanwhile
         await job.wait()
     runtime.close()
-    assert [type(event).__name__ for event in await rest(stream)] == ["Created", "Started", "Oom", "Exited", "Deleted"]
+    told = [type(event).__name__ for event in await rest(stream)]
+    assert (told[:3], told[-2:], set(told[3:-2]) - {"Oom"}) == (["Created", "Started", "Oom"], ["Exited", "Deleted"], set())
 
 
 async def test_what_containers_use_is_told_between_events_that_never_cease(runtime: aiorun.Runtime, jobs: Jobs) -> None:
