@@ -263,7 +263,7 @@ try:
 except aiorun.AiorunError as error:
     print(error, flush=True)
 """)
-    assert line_of(child) == "containers of a user other than root are not there yet: run the supervisor as root"
+    assert line_of(child) == "linux.namespaces: rootless container requires user namespaces"
     assert child.wait() == 0
     assert not root_dir.exists()
 
