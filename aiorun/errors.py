@@ -36,7 +36,7 @@ class InvalidSpec(AiorunError):
 
 
 class UnsupportedSpec(InvalidSpec):
-    """config.json asks for something that aiorun doesn't do (yet). Never ignored in silence."""
+    """config.json asks for something that this host doesn't have. Never ignored in silence."""
 
 
 class ContainerNotFound(AiorunError):

@@ -49,7 +49,7 @@ INIT = CONTAINER | {"_ctypes", "_socket", "errno"}
 # Ours.
 FRAME = modules("errors wire.record wire.text cli.main cli.command cli.flags cli.log cli.output console.standard_streams")
 VERSION = modules("_version cli.version", FRAME)
-SPEC = modules("spec.document spec.checks spec.shapes spec.support wire.json")
+SPEC = modules("spec.document spec.checks spec.shapes wire.json")
 CGROUP = modules("cgroups.cgroup cgroups.files cgroups.layout cgroups.limits cgroups.v1 undo linux.mountinfo")
 STORE = modules("store wire.json linux.pidfd runtime", FRAME, CGROUP)
 WAITING = modules("waiter linux.poll runtime.process", STORE)
@@ -116,7 +116,7 @@ LIFE = {
         CONTAINER,
         modules(
             "cli.update cli.sizes cgroups.restore runtime.update runtime.status spec.document spec.checks spec.shapes "
-            "spec.support waiter linux.poll",
+            "waiter linux.poll",
             STORE,
         ),
     ),

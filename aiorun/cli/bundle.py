@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from aiorun.errors import AiorunError, UsageError, reason
-from aiorun.spec import read, require_process, require_root, unsupported
+from aiorun.spec import read, require_process, require_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,13 +25,10 @@ def enter(options: Options) -> str:
 
 
 def load(bundle: str) -> Spec:
-    """config.json of the bundle, with all that a container needs. Raises AiorunError, InvalidSpec, UnsupportedSpec."""
+    """config.json of the bundle, with all that a container needs. Raises AiorunError, InvalidSpec."""
     spec = read(bundle)
     require_process(spec)
     require_root(spec)
-    faults = unsupported(spec)
-    if faults:
-        raise faults[0]
     return spec
 
 

@@ -9,14 +9,12 @@ from aiorun.linux import libseccomp, seccomp
 from aiorun.plan import capabilities, namespaces, options
 from aiorun.spec.defaults import OCI_VERSION
 from aiorun.spec.shapes import MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, STAGES
-from aiorun.spec.support import supports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Options that mean more than a flag; those in support.TABLE aren't there yet.
-_MOUNT_EXTENSIONS = ("idmap", "ridmap")
+_MOUNT_EXTENSIONS = {"idmap", "ridmap"}  # options that mean more than a flag
 _UNSAFE_ANNOTATIONS = (
     "org.criu.config",
     "org.systemd.property.",
@@ -32,7 +30,7 @@ def document(*, checkpoint: bool, libseccomp: str = "") -> dict[str, Any]:
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
         "hooks": list(STAGES),
-        "mountOptions": sorted(options.known() | {name for name in _MOUNT_EXTENSIONS if supports("mounts[].options[]", name)}),
+        "mountOptions": sorted(options.known() | _MOUNT_EXTENSIONS),
         "annotations": annotations,
         "potentiallyUnsafeConfigAnnotations": list(_UNSAFE_ANNOTATIONS),
         "linux": _linux(),
@@ -40,21 +38,18 @@ def document(*, checkpoint: bool, libseccomp: str = "") -> dict[str, Any]:
 
 
 def _linux() -> dict[str, Any]:
-    rdt, idmap = supports("linux.intelRdt"), supports("mounts[].uidMappings") and supports("mounts[].options[]", "idmap")
-    linux: dict[str, Any] = {
-        "namespaces": sorted(kind for kind in namespaces.FLAGS if supports("linux.namespaces[].type", kind)),
+    return {
+        "namespaces": sorted(namespaces.FLAGS),
         "capabilities": [f"CAP_{name}" for name in capabilities.NAMES],
         "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
         "seccomp": _seccomp(),
         "apparmor": {"enabled": True},
         "selinux": {"enabled": True},
-        "intelRdt": {"enabled": rdt, "schemata": rdt, "monitoring": rdt},
-        "netDevices": {"enabled": supports("linux.netDevices{}")},
-        "mountExtensions": {"idmap": {"enabled": idmap}},
+        "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
+        "netDevices": {"enabled": True},
+        "mountExtensions": {"idmap": {"enabled": True}},
+        "memoryPolicy": {"modes": list(MEMORY_POLICY_MODES), "flags": list(MEMORY_POLICY_FLAGS)},
     }
-    if supports("linux.memoryPolicy"):
-        linux["memoryPolicy"] = {"modes": list(MEMORY_POLICY_MODES), "flags": list(MEMORY_POLICY_FLAGS)}
-    return linux
 
 
 def _seccomp() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""config.json: its types, its checks, its defaults, and what of it aiorun doesn't do yet.
+"""config.json: its types, its checks, and its defaults.
 
 Pure but for `read`, so the room runs on any system. The types of the document's parts are in `aiorun.spec.types`.
 """
@@ -6,7 +6,6 @@ Pure but for `read`, so the room runs on any system. The types of the document's
 from __future__ import annotations
 
 from aiorun.spec.document import check, check_resources, parse, read, require_process, require_root
-from aiorun.spec.support import unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ __all__ = [
     "read",
     "require_process",
     "require_root",
-    "unsupported",
 ]
 
 

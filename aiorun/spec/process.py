@@ -6,7 +6,6 @@ from aiorun.errors import InvalidSpec
 from aiorun.spec.checks import members, shape
 from aiorun.spec.document import content_of, value_of
 from aiorun.spec.shapes import PROCESS
-from aiorun.spec.support import unsupported
 from aiorun.wire.record import Record
 
 TYPE_CHECKING = False
@@ -55,8 +54,7 @@ def check_process(document: object) -> Process:
 def exec_process(spec: Spec, given: Process | None, changes: Changes) -> Spec:
     """The container's document `spec` with the process to be executed in place of its own.
 
-    That is `given`, else the container's, which has no terminal then unless `changes` asks for one. Raises InvalidSpec,
-    UnsupportedSpec.
+    That is `given`, else the container's, which has no terminal then unless `changes` asks for one. Raises InvalidSpec.
     """
     own: dict[str, Any] = {**spec["process"]}
     if given is None:
@@ -69,10 +67,7 @@ def exec_process(spec: Spec, given: Process | None, changes: Changes) -> Spec:
     _change(process, changes)
     if not process.get("args"):
         raise InvalidSpec("", "process args cannot be empty")
-    executed: Spec = {**spec, "process": check_process(process)}
-    for fault in unsupported(executed):
-        raise fault
-    return executed
+    return {**spec, "process": check_process(process)}
 
 
 def _change(process: dict[str, Any], changes: Changes) -> None:

@@ -15,7 +15,7 @@ from aiorun.runtime import status as states
 from aiorun.runtime.create import Options, create
 from aiorun.runtime.exec import prepare
 from aiorun.runtime.process import open_init
-from aiorun.spec import check, read, require_process, require_root, unsupported
+from aiorun.spec import check, read, require_process, require_root
 from aiorun.store import Store
 from aiorun.supervise.attend import attend
 from aiorun.supervise.container import Container
@@ -310,8 +310,6 @@ def _document(
 def _complete(spec: Spec) -> Spec:
     require_process(spec)
     require_root(spec)
-    for fault in unsupported(spec):
-        raise fault
     return spec
 
 

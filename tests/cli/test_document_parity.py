@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from aiorun.spec.support import supports
 from tests.cli.test_errors import sentence_of
 from tests.conftest import CHECKOUT, Bundles, Change, CommandLine, Config
 
@@ -182,10 +181,3 @@ def test_a_document_that_runc_takes_and_we_refuse_is_a_documented_difference(
     assert ended.returncode == 1
     assert _PATH.search(said), said
     assert words in (CHECKOUT / "docs" / "differences.md").read_text()
-
-
-def test_what_is_not_done_is_refused_by_its_name(aiorun: CommandLine, bundle: Bundles) -> None:
-    for path, value in (("process.apparmorProfile", "nosuch"), ("process.selinuxLabel", "x"), ("linux.mountLabel", "x")):
-        ended = aiorun("run", "--bundle", bundle(put(path, value)), "box")
-        assert ended.returncode == 1
-        assert path in told(ended) or supports(path)

@@ -131,11 +131,6 @@ BAD_CONFIG = {
         {"linux": {"sysctl": {"kernel.frob": "1"}}},
         runc='sysctl "kernel.frob" is not in a separate kernel namespace',
     ),
-    "not there yet": Case(
-        "process.apparmorProfile: not supported yet by this version of aiorun",
-        {"process": {"apparmorProfile": "frob"}},
-        runc=NO_RUNC,
-    ),
 }
 
 BAD_FILES = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aiorun.errors import InvalidSpec, UnsupportedSpec
+from aiorun.errors import InvalidSpec
 from aiorun.plan.exec import ExecRequest, compile_exec
 from aiorun.spec import check
 from aiorun.spec.process import Changes, exec_process
@@ -89,16 +89,6 @@ def test_inheritable_capabilities_stay_empty() -> None:
     (bounding,) = (step for step in made.operations if isinstance(step, ops.DropBounding))
     assert sets.permitted & sets.effective & bounding.keep & 1 << 21
     assert sets.inheritable == sets.ambient == 0
-
-
-def test_what_aiorun_does_not_do_yet_is_an_error_here_too() -> None:
-    from aiorun.spec.support import TABLE
-
-    lacking = {name.removeprefix("process.") for name, _ in TABLE if name.startswith("process.")}
-    for name, flags in (("selinuxLabel", {"selinux_label": "x"}), ("apparmorProfile", {"apparmor": "x"})):
-        if name in lacking:
-            with pytest.raises(UnsupportedSpec, match=f"^process.{name}: "):
-                plan(changes=Changes(args=("true",), **flags))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from aiorun.runtime.check.finding import ABSENT, NEEDED, Finding
 from aiorun.runtime.check.program import look_for_program
 from aiorun.runtime.compile import compile_for
 from aiorun.runtime.create import Options as CreateOptions
-from aiorun.spec import read, require_process, require_root, unsupported
+from aiorun.spec import read, require_process, require_root
 from aiorun.waiter import PollWaiter, drive
 
 TYPE_CHECKING = False
@@ -50,19 +50,15 @@ def look(bundle: str, *, systemd_cgroup: bool = False) -> tuple[list[Finding], d
         return [Finding("config.json", str(fault), NEEDED, "correct it", (fault.path,))], {}
     except AiorunError as fault:
         return [Finding("config.json", str(fault), NEEDED, "aiorun spec writes one to begin with")], {}
-    lacking = [
-        Finding("config.json", str(fault), NEEDED, "leave it out, or wait for a version that has it", (fault.path,))
-        for fault in unsupported(spec)
-    ]
     driver: dict[str, tuple[str, ...]] = {"systemd": ("--systemd-cgroup",)} if systemd_cgroup else {}
     options = CreateOptions(systemd_cgroup=systemd_cgroup)
     try:
         _, cgroup = drive(compile_for("check", spec, bundle, options, console=False, waiter=PollWaiter()))
     except InvalidSpec as fault:
-        return [*lacking, Finding("config.json", str(fault), NEEDED, "correct it", (fault.path,))], {}
+        return [Finding("config.json", str(fault), NEEDED, "correct it", (fault.path,))], {}
     except AiorunError:  # no cgroups at all, or no systemd: the host's findings say it
-        return lacking, driver
-    found = [*lacking, *_cgroup(spec, cgroup), *_root(spec, bundle), *_paths(spec, bundle), *_capabilities(spec)]
+        return [], driver
+    found = [*_cgroup(spec, cgroup), *_root(spec, bundle), *_paths(spec, bundle), *_capabilities(spec)]
     return found, {**needs(spec), **driver}
 
 

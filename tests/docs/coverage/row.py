@@ -6,8 +6,7 @@ Rules for whoever makes a property work, or changes what aiorun does with it:
    and what happens without it. `python -m tests.docs.tables` writes docs/spec.md anew.
 2. One test is enough where it is the test: on a real container wherever the promise is about the kernel. Name several where a row
    has several promises. `test_spec.py` fails for a test that doesn't exist.
-3. A row without a test is one that aiorun refuses so far: `aiorun/spec/support.py` TABLE has it, or it begins with "not yet". Who
-   deletes a row there names a test here, and the other way round: `test_spec.py` compares the two.
+3. No row is without a test.
 4. Every property of `aiorun/spec/shapes.py` stands in a row, itself or as a part of the object that the row names. In names `[]`
    is each item of an array, `{}` each name in an object; `values` are those of the values that the row is about, if not all.
 """
