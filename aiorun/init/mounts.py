@@ -204,15 +204,16 @@ def _copy_of_source(init: Init, step: ops.Bind) -> int:
 
 
 def finish(init: Init, tree: int, step: ops.Mount | ops.Bind, *, flags_done: bool) -> None:
-    """Attributes and propagation of a mount that is in place; the fd is done with."""
-    try:
-        if not flags_done and step.set | step.clear:
-            set_attributes(init, tree, set=step.set, clear=step.clear)
-        if step.set_all | step.clear_all:
-            _set_all(init, tree, step)
-        for flags in step.propagation:
-            _mount_at(init, tree, None, None, flags)
-    finally:
+    """Attributes and propagation of a mount that is in place; the fd is done with, or kept for what is to be protected in it."""
+    if not flags_done and step.set | step.clear:
+        set_attributes(init, tree, set=step.set, clear=step.clear)
+    if step.set_all | step.clear_all:
+        _set_all(init, tree, step)
+    for flags in step.propagation:
+        _mount_at(init, tree, None, None, flags)
+    if step.target in ("/proc", "/sys"):
+        init.kernel_mounts[step.target] = tree
+    else:
         os.close(tree)
 
 
@@ -328,34 +329,39 @@ def seal_mount(init: Init, step: ops.SealMount) -> None:
 # --- what is hidden and what is protected
 
 
+def _find(init: Init, path: str, missing: tuple[type[OSError], ...] = (FileNotFoundError,)) -> int:
+    """The O_PATH fd of what is to be protected, -1 if it's `missing`. In /proc and /sys below our own mount:
+    where another container writes to the root file system, too, the name can lead elsewhere by now (CVE-2019-19921)."""
+    first, *rest = [part for part in path.split("/") if part not in ("", ".")] or [""]
+    mount = -1 if ".." in rest else init.kernel_mounts.get(f"/{first}", -1)
+    try:
+        return root.resolve(init.root, path) if mount < 0 else root.resolve(mount, "/".join(rest) or "/")
+    except missing:
+        return -1
+
+
 def make_readonly(init: Init, step: ops.MakeReadonly) -> None:
-    try:
-        target = root.resolve(init.root, step.target)
-    except FileNotFoundError:
+    target = _find(init, step.target)
+    if target < 0:
         return
-    try:
-        tree = linux.open_tree(target, "", clone=True, recursive=True)
-        linux.move_mount(tree, target)
-        set_attributes(init, tree, set=linux.MOUNT_ATTR_RDONLY)
-        os.close(tree)
-    finally:
-        os.close(target)
+    tree = linux.open_tree(target, "", clone=True, recursive=True)
+    linux.move_mount(tree, target)
+    set_attributes(init, tree, set=linux.MOUNT_ATTR_RDONLY)
+    os.close(tree)
+    os.close(target)
 
 
 def mask(init: Init, step: ops.Mask) -> None:
-    try:
-        target = root.resolve(init.root, step.target)
-    except (FileNotFoundError, NotADirectoryError):
+    target = _find(init, step.target, (FileNotFoundError, NotADirectoryError))
+    if target < 0:
         return
-    try:
-        if stat.S_ISDIR(os.fstat(target).st_mode):
-            _cover_directory(init, target, step.label)
-        else:
-            null = _dev_null(init)
-            linux.move_mount(null, target)
-            os.close(null)
-    finally:
-        os.close(target)
+    if stat.S_ISDIR(os.fstat(target).st_mode):
+        _cover_directory(init, target, step.label)
+    else:
+        null = _dev_null(init)
+        linux.move_mount(null, target)
+        os.close(null)
+    os.close(target)
 
 
 def _cover_directory(init: Init, target: int, label: str) -> None:

@@ -93,6 +93,8 @@ def _is_program(path: str) -> bool:
 
 def report(init: Init, step: ops.Report) -> None:
     """Without an AwaitStart behind it the channel stays open: its end tells the parent that the program is executed."""
+    for fd in init.kernel_mounts.values():
+        os.close(fd)
     init.say(Ready())
     init.await_proceed()
 

@@ -35,6 +35,7 @@ class Init:
         self.extra_env: tuple[str, ...] = ()  # what SetHome found
         self.directory_pending = ""  # a cwd that root may not enter, tried again as the user
         self.parent_is_user = False  # without rights over what isn't dumpable
+        self.kernel_mounts: dict[str, int] = {}  # /proc and /sys: the fds of their mounts, until Report
         self.fifo = -1  # open from the moment that somebody starts us
         self.trace: Callable[[ops.Operation], None] | None = None  # tells the log of the step that is next
         self._channel: Socket | None = channel

@@ -60,7 +60,7 @@ def test_what_every_container_runs_stays_an_hours_reading() -> None:
     lines = sum(len(path.read_text().splitlines()) for path in files if path.stem not in rare | {"ops", "text", "log_json"})
     (said,) = re.findall(r"([\d,]+) lines", (CHECKOUT / "docs" / "design.md").read_text())
     assert {"console", "hooks"} <= rare
-    assert lines <= 1600
+    assert lines <= 1700
     assert abs(lines - int(said.replace(",", ""))) <= lines / 10
 
 

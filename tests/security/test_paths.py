@@ -129,6 +129,36 @@ def test_an_image_whose_proc_or_sys_is_a_link_is_refused_as_by_runc(
     assert "must be mounted on ordinary directory" in runc("create", "--bundle", attacker, "x").stderr
 
 
+@pytest.mark.parametrize(("name", "masked", "readonly"), [("proc", "version", "sys"), ("sys", "kernel/uevent_seqnum", "kernel")])
+def test_masks_are_in_the_mount_whatever_its_name_leads_to(
+    aiorun: CommandLine, bundle: Bundles, name: str, masked: str, readonly: str
+) -> None:
+    """Another container has the same root file system, and exchanges /proc for a link while this one is made."""
+
+    def change(config: Config) -> None:
+        config["root"]["readonly"] = False
+        config["linux"] |= {"maskedPaths": [f"/{name}/{masked}"], "readonlyPaths": [f"/{name}//./{readonly}"]}
+        for mount in config["mounts"]:
+            if mount["destination"] == "/sys":
+                mount["options"].remove("ro")
+
+    protected = f"' /{readonly} /[a-z]*/{readonly} ro[ ,].* - {name}'"
+    look = f"cat /{name}/{masked} /link/{masked}; grep -c {protected} /proc/self/mountinfo /link/self/mountinfo"
+    raced = bundle(change, args=["sh", "-c", f"({look}) 2>/dev/null; echo end"])
+    (raced / "rootfs" / "fake").mkdir()
+    (raced / "rootfs" / "link").symlink_to("fake")
+    ran = 0
+    with swapping(raced / "rootfs" / name, raced / "rootfs" / "link"):
+        for number in range(RUNS):
+            ended = aiorun("run", "--bundle", raced, f"x{number}")
+            if ended.returncode:
+                one_line(ended.stderr)
+            else:
+                assert set(ended.stdout.splitlines()) <= {"/proc/self/mountinfo:1", "/link/self/mountinfo:1", "end"}
+                ran += 1
+    assert ran
+
+
 @pytest.mark.parametrize(
     ("destination", "link"),
     [
