@@ -48,6 +48,8 @@ If criu fails, the container goes on as if nothing had been; its log is dump.log
 
 
 def run(options: Options, arguments: list[str], context: Context) -> int:
+    store = Store(context.root)
+    store.open(arguments[0]).close()  # runc says that there is no such container before it looks at the flags
     check_empty_namespaces(options)
     chosen = CheckpointOptions(
         **image_options(options),
@@ -60,7 +62,7 @@ def run(options: Options, arguments: list[str], context: Context) -> int:
         page_server=_page_server(options.string("page-server")),
     )
     waiter = Interruptible(PollWaiter())
-    drive(checkpoint(Store(context.root), arguments[0], chosen, waiter=waiter, warn=context.log.warning))
+    drive(checkpoint(store, arguments[0], chosen, waiter=waiter, warn=context.log.warning))
     return 0
 
 

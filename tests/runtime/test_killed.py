@@ -42,13 +42,11 @@ class World:
 
     def status(self) -> str:
         """What `state` says, "" if that is that there is none. Fails unless it's true."""
-        ended = self.aiorun("state", "x")
-        if ended.returncode:
-            assert refused(ended) == "container does not exist"
+        status, pid = self.told()
+        if status in ("created", "running") and dead(pid):
+            status, pid = self.told()  # it was on its way out when we asked: the kill is older than the question
+        if not status:
             return ""
-        state = json.loads(ended.stdout)
-        status: str = state["status"]
-        pid = state["pid"]
         if status in ("created", "running"):
             assert not dead(pid)
             assert has_execd(pid) == (status == "running")
@@ -56,6 +54,15 @@ class World:
             assert status in ("creating", "stopped")
             assert pid == 0 or not dead(pid)
         return status
+
+    def told(self) -> tuple[str, int]:
+        """Status and pid, as `state` says at this moment."""
+        ended = self.aiorun("state", "x")
+        if ended.returncode:
+            assert refused(ended) == "container does not exist"
+            return "", 0
+        state = json.loads(ended.stdout)
+        return state["status"], state["pid"]
 
     def starts_if_it_may(self) -> None:
         """A `start` ends: well if the container was created, else with an error that says why not."""
