@@ -483,12 +483,14 @@ def test_podman_with_the_systemd_manager(slice: str) -> None:
     need("conmon")
     with tempfile.TemporaryDirectory(prefix="aiorun-") as where:  # podman wants a run root of 50 characters at most
         podman = Podman(Path(where), slice, manager="systemd")
-        flags = ("--rm", "--pids-limit", "55", "--memory", "64m")
-        ended = podman("run", *flags, "--", "sh", "-c", "cat /proc/self/cgroup; exit 3")
+        flags = ("--pids-limit", "55", "--memory", "64m")
+        made = podman("run", "--detach", *flags, "--", "sleep", "1000")
+        unit = show(f"libpod-{made.stdout.strip()}.scope")
+        removed = podman("rm", "--force", "--time", "0", made.stdout.strip())
         left = systemctl("list-units", "--all", "--plain", "--no-legend", "libpod-*.scope")
         podman.close()
-    assert ended.returncode == 3, ended.stderr
-    assert f"/{slice}/libpod-" in ended.stdout or "/libpod-" in ended.stdout
+    assert (made.returncode, removed.returncode) == (0, 0), made.stderr + removed.stderr
+    assert (unit["Slice"], unit["TasksMax"], unit["ActiveState"]) == (slice, "55", "active")
     assert not [line for line in left.splitlines() if "libpod-conmon-" not in line]
 
 
