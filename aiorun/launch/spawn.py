@@ -104,7 +104,7 @@ def clone_init(plan: Plan, files: dict[str, int], channel: Socket, *, flags: int
 
 def _may_come_back() -> bool:
     """Whether we could join our own pid namespace again. Not if it is the host's, and we are root of another one. setns(2)."""
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    own = _open_own_pid_namespace()
     try:
         process.setns(own, process.CLONE_NEWPID)
         return True
@@ -112,6 +112,13 @@ def _may_come_back() -> bool:
         return False
     finally:
         os.close(own)
+
+
+def _open_own_pid_namespace() -> int:
+    try:
+        return os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SpawnFailed('open "/proc/self/ns/pid"', error.errno or 0) from None
 
 
 def _clone_init(plan: Plan, files: dict[str, int], channel: Socket, flags: int) -> tuple[int, int, tuple[int, ...]]:
@@ -140,7 +147,7 @@ def _clone_into(plan: Plan, files: dict[str, int], flags: int) -> tuple[int, int
     cgroup = files.get("cgroup", -1)
     if not plan.join_pid:
         return process.clone(plan.clone_flags | flags, cgroup=cgroup)
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    own = _open_own_pid_namespace()
     pid = -1
     try:
         process.set_dumpable(False)  # CVE-2016-9962: others are in that namespace, and the child is born as we are
