@@ -180,9 +180,14 @@ class Directory:
             raise AiorunError(f'write "{self.path}/{_STATE}": {reason(error)}') from None
 
     def read_config(self) -> dict[str, Any]:
-        """The checked config.json that the container was made from, whatever its bundle has by now. Raises AiorunError."""
+        """The checked config.json that the container was made from, whatever its bundle has by now.
+
+        Raises ContainerNotFound if it was removed meanwhile, AiorunError.
+        """
         try:
             document = loads(self._read_file(_CONFIG))
+        except FileNotFoundError:
+            raise ContainerNotFound(self.id) from None
         except OSError as error:
             raise AiorunError(f'open "{self.path}/{_CONFIG}": {reason(error)}') from None
         except ValueError as error:

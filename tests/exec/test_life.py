@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aiorun.errors import InitFailed
+from aiorun.errors import ContainerNotFound, InitFailed
 from aiorun.launch.spawn import HereSpawner
 from aiorun.runtime.exec import ExecOptions, Prepared, Target, exec_detached, prepare
 from aiorun.runtime.process import reap_child
@@ -206,6 +206,14 @@ def test_beside_a_delete_it_runs_or_says_why_and_nothing_is_left(aiorun: Command
             assert reason.startswith(("container does not exist", "cannot exec in a stopped", "the container is being deleted",
                                       "unable to start container process: ")), reason  # fmt: skip
     assert aiorun("list", "-q", check=True).stdout == ""
+
+
+def test_a_container_that_is_removed_between_its_two_files_does_not_exist(ours: Box) -> None:
+    with Store(str(ours.command_line.root)).open(ours.id) as directory:
+        directory.read()
+        ours.command_line("delete", "--force", ours.id, check=True)
+        with pytest.raises(ContainerNotFound):
+            directory.read_config()
 
 
 def test_a_pid_that_somebody_else_has_by_now_is_not_joined(ours: Box) -> None:
