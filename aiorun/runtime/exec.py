@@ -299,6 +299,7 @@ class _Preparation:
                 own = next(line[3:].rstrip("\n") for line in file if line.startswith("0::"))
             return self._owned(os.open(mount_point + own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except (OSError, StopIteration):
+            self._check_alive()
             because = reason(OSError(why.errno, ""))
             raise CgroupError(f'join the cgroup "{self._cgroup.paths[""]}" (linux.cgroupsPath): {because}') from None
 
