@@ -182,13 +182,14 @@ class Directory:
     def read_config(self) -> dict[str, Any]:
         """The checked config.json that the container was made from, whatever its bundle has by now.
 
-        Raises ContainerNotFound if it was removed meanwhile, AiorunError.
+        Raises ContainerNotFound or InvalidState if it was removed meanwhile, AiorunError.
         """
         try:
             document = loads(self._read_file(_CONFIG))
-        except FileNotFoundError:
-            raise ContainerNotFound(self.id) from None
         except OSError as error:
+            if not _exists(_STATE, self.fd):
+                raise ContainerNotFound(self.id) from None
+            self.check_not_removing()
             raise AiorunError(f'open "{self.path}/{_CONFIG}": {reason(error)}') from None
         except ValueError as error:
             raise AiorunError(f'read "{self.path}/{_CONFIG}": {error}') from None
